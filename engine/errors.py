@@ -1,0 +1,79 @@
+"""Errors of the engine, grouped by blame. Each says what happened and what to do next.
+
+What runs now is known to the one who stopped the work, not to the one who found the fault: the loop fills
+`runs_now` in. No number lives here; `cli/exit_codes.py` alone knows them.
+"""
+
+from typing import ClassVar
+
+
+class RelupError(Exception):
+    """Anything relup tells its user about.
+
+    Args:
+        happened: One sentence, no trailing advice.
+        next: What the operator should do; never empty.
+    """
+
+    name: ClassVar[str] = "internal_error"
+    """The contract for scripts: EMQX's own name where it has one."""
+
+    def __init__(self, happened: str, *, next: str) -> None:  # noqa: A002 - the word users see
+        super().__init__(happened)
+        self.happened = happened
+        self.next = next
+        self.runs_now: str | None = None
+
+
+class Refusal(RelupError):
+    """Refused before anything was touched."""
+
+
+class BadRequest(Refusal):
+    """The operator asked for something that cannot be."""
+
+
+class BadRelease(Refusal):
+    """The package, its sidecar, its tree or the hop is wrong."""
+
+
+class BadPlace(Refusal):
+    """The machine or RootDir is not fit: permissions, space, a wrong file in the way."""
+
+
+class UnfitNode(Refusal):
+    """The running node is not in a state from which this can be done."""
+
+
+class Busy(Refusal):
+    """Another relup holds the lock."""
+
+    name = "busy"
+
+
+class StepFailure(RelupError):
+    """A step of a running upgrade did not do its work; the loop undoes or stops."""
+
+
+class NodeUnreachable(RelupError):
+    """The node could not be asked: down, wrong cookie, deadline passed, connection lost."""
+
+    name = "node_unreachable"
+
+
+class BetweenReleases(RelupError):
+    """The node runs neither release whole; an operator is needed."""
+
+    name = "between_releases"
+
+
+class RolledBack(RelupError):
+    """The upgrade failed and was undone; the old release runs."""
+
+    name = "rolled_back"
+
+
+class Interrupted(RelupError):
+    """The operator stopped the upgrade; the old release runs."""
+
+    name = "interrupted"

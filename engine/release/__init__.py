@@ -1,0 +1,1 @@
+"""Files only: packages, release trees, catalogs and the marker. Nothing here talks to a node."""
