@@ -1,0 +1,235 @@
+"""The deciding fold: what the journal's entries mean for the one upgrade that may be unfinished.
+
+Pure. `next_state` takes one entry at a time; the questions that `upgrade`, `recover` and `rollback` decide
+by are properties of the result. What people are shown is folded by `projections`, not here.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import assert_never
+
+import msgspec
+
+from engine.steps import PREPARATION, Step, first_irreversible, from_record
+from journal.events import (
+    AnyEvent,
+    Direction,
+    EndedProcess,
+    Entry,
+    HistoryCleared,
+    JournalOpened,
+    MarkerRemoved,
+    MarkerRestored,
+    NodeObservation,
+    NodeObserved,
+    NodeRestarted,
+    PlanResolved,
+    RecordedStep,
+    RollbackFailed,
+    RollbackFinished,
+    RollbackStarted,
+    StepFailed,
+    StepOutcomeUnknown,
+    StepStarted,
+    StepSucceeded,
+    TreeRemoved,
+    UpgradeFailed,
+    UpgradeId,
+    UpgradeInterrupted,
+    UpgradeRefused,
+    UpgradeRequested,
+    UpgradeResumed,
+    UpgradeSucceeded,
+)
+
+
+class Outcome(Enum):
+    """What the journal knows of one walk over one step."""
+
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Trail(msgspec.Struct, frozen=True, kw_only=True):
+    """One step's way through an upgrade: how often each direction was tried and how the last try ended."""
+
+    attempts: dict[Direction, int] = {}
+    outcomes: dict[Direction, Outcome] = {}
+
+    def then(self, direction: Direction, outcome: Outcome, *, attempt: int) -> "Trail":
+        """The trail with one more outcome. Walking a step again forgets that it was undone."""
+        outcomes = {**self.outcomes, direction: outcome}
+        if direction == "do":
+            outcomes.pop("undo", None)
+        return Trail(attempts={**self.attempts, direction: attempt}, outcomes=outcomes)
+
+
+class Phase(Enum):
+    """Where an upgrade stands."""
+
+    PREPARING = "preparing"
+    """No plan yet: nothing but the staging folder was touched."""
+    CHANGING = "changing"
+    """The plan's steps are being walked."""
+    ROLLING_BACK = "rolling back"
+    BETWEEN = "between releases"
+    """It stopped where neither release is whole; `recover` may go on."""
+    SUCCEEDED = "succeeded"
+    ENDED = "ended"
+    """Refused, rolled back or given up: nothing is left to do."""
+
+
+class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
+    """One upgrade, as its entries tell it."""
+
+    upgrade_id: UpgradeId
+    requested: UpgradeRequested
+    phase: Phase = Phase.PREPARING
+    plan: PlanResolved | None = None
+    node: NodeObservation | None = None
+    """The incarnation the upgrade works on."""
+    connections_before: int | None = None
+    trails: dict[int, Trail] = {}
+    ended: tuple[EndedProcess, ...] = ()
+    worst_suspend_us: int = 0
+    worst_stall_us: int = 0
+    node_restarted: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """`recover` has something to do, and `upgrade` must not begin."""
+        return self.phase not in (Phase.SUCCEEDED, Phase.ENDED)
+
+    @property
+    def records(self) -> tuple[RecordedStep, ...]:
+        """The planned steps, preparation not among them."""
+        return self.plan.steps if self.plan else ()
+
+    @property
+    def total_steps(self) -> int:
+        return len(PREPARATION) + len(self.records)
+
+    def outcome(self, number: int, direction: Direction) -> Outcome | None:
+        """How the last walk over step `number` ended; None when it was never begun (or was begun anew)."""
+        trail = self.trails.get(number)
+        return trail.outcomes.get(direction) if trail else None
+
+    def next_attempt(self, number: int, direction: Direction) -> int:
+        trail = self.trails.get(number)
+        return 1 + (trail.attempts.get(direction, 0) if trail else 0)
+
+    def steps_to_do(self) -> list[tuple[int, Step]]:
+        """The plan's steps that are not known to be done, in order."""
+        return [
+            (record.number, from_record(record)) for record in self.records if not self._stands(record.number)
+        ]
+
+    def steps_to_undo(self) -> list[tuple[int, Step]]:
+        """The plan's steps that were begun and not undone, newest first."""
+        return [
+            (record.number, from_record(record))
+            for record in reversed(self.records)
+            if self.outcome(record.number, "do") and self.outcome(record.number, "undo") != Outcome.SUCCEEDED
+        ]
+
+    def _stands(self, number: int) -> bool:
+        """Done, and not undone or half undone since."""
+        return self.outcome(number, "do") == Outcome.SUCCEEDED and self.outcome(number, "undo") is None
+
+    @property
+    def passed_no_return(self) -> bool:
+        """A step that cannot be undone was begun."""
+        point = first_irreversible(self.records)
+        return point is not None and self.outcome(point, "do") is not None
+
+    @property
+    def step_in_hand(self) -> int | None:
+        """The step that was begun last and has no outcome, or failed."""
+        unfinished = [
+            number
+            for number, trail in self.trails.items()
+            if any(outcome != Outcome.SUCCEEDED for outcome in trail.outcomes.values())
+        ]
+        return max(unfinished, default=None)
+
+
+def next_state(state: UpgradeState | None, entry: Entry) -> UpgradeState | None:
+    """The state after one more entry. A request begins a new upgrade and forgets the one before."""
+    event = entry.event
+    if isinstance(event, UpgradeRequested) and entry.upgrade_id is not None:
+        return UpgradeState(upgrade_id=entry.upgrade_id, requested=event)
+    if state is None or entry.upgrade_id != state.upgrade_id:
+        return state
+    return _after(state, event)
+
+
+def _after(state: UpgradeState, event: AnyEvent) -> UpgradeState:
+    replace = msgspec.structs.replace
+    match event:
+        case NodeObserved(node=node, connections=connections):
+            return replace(state, node=node, connections_before=connections)
+        case PlanResolved():
+            return replace(state, plan=event, phase=Phase.CHANGING)
+        case StepStarted() | StepSucceeded() | StepFailed() | StepOutcomeUnknown():
+            return _after_step(state, event)
+        case RollbackStarted():
+            return replace(state, phase=Phase.ROLLING_BACK)
+        case UpgradeResumed(direction=direction):
+            return replace(state, phase=_resumed_phase(state, direction))
+        case RollbackFailed():
+            return replace(state, phase=Phase.BETWEEN)
+        case UpgradeFailed(ended_as=ended_as):
+            return replace(state, phase=Phase.BETWEEN if ended_as == "between_releases" else Phase.ENDED)
+        case UpgradeSucceeded():
+            return replace(state, phase=Phase.SUCCEEDED)
+        case NodeRestarted():
+            return replace(state, node_restarted=True)
+        case UpgradeRefused() | UpgradeInterrupted() | RollbackFinished():
+            return replace(state, phase=Phase.ENDED)
+        case JournalOpened() | UpgradeRequested() | MarkerRemoved() | MarkerRestored() | TreeRemoved():
+            return state
+        case HistoryCleared():
+            return state
+    assert_never(event)
+
+
+def _resumed_phase(state: UpgradeState, direction: Direction) -> Phase:
+    if direction == "undo":
+        return Phase.ROLLING_BACK
+    return Phase.CHANGING if state.plan else Phase.PREPARING
+
+
+def _after_step(
+    state: UpgradeState, event: StepStarted | StepSucceeded | StepFailed | StepOutcomeUnknown
+) -> UpgradeState:
+    outcome = {
+        StepStarted: Outcome.STARTED,
+        StepSucceeded: Outcome.SUCCEEDED,
+        StepFailed: Outcome.FAILED,
+        StepOutcomeUnknown: Outcome.UNKNOWN,
+    }[type(event)]
+    trail = state.trails.get(event.step, Trail()).then(event.direction, outcome, attempt=event.attempt)
+    state = msgspec.structs.replace(state, trails={**state.trails, event.step: trail})
+    if isinstance(event, StepSucceeded | StepFailed):
+        return _with_evidence(state, event)
+    return state
+
+
+def _with_evidence(state: UpgradeState, event: StepSucceeded | StepFailed) -> UpgradeState:
+    seen = event.evidence
+    return msgspec.structs.replace(
+        state,
+        ended=state.ended + seen.ended,
+        worst_suspend_us=max(state.worst_suspend_us, seen.worst_suspend_us or 0),
+        worst_stall_us=max(state.worst_stall_us, seen.worst_stall_us or 0),
+    )
+
+
+def folded(entries: Iterable[Entry]) -> UpgradeState | None:
+    """The last upgrade among `entries`."""
+    state = None
+    for entry in entries:
+        state = next_state(state, entry)
+    return state
