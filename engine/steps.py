@@ -20,15 +20,15 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag=str
     undoable: ClassVar[bool] = True
 
 
-class VerifyPackage(_Step, tag="VerifyPackage"):
+class VerifyPackage(_Step, frozen=True, tag="VerifyPackage"):
     """The digest of the open tarball equals the sidecar's."""
 
 
-class UnpackTarget(_Step, tag="UnpackTarget"):
+class UnpackTarget(_Step, frozen=True, tag="UnpackTarget"):
     """The runtime folders lie in the staging folder."""
 
 
-class DeployTarget(_Step, tag="DeployTarget"):
+class DeployTarget(_Step, frozen=True, tag="DeployTarget"):
     """The staged tree becomes `relup/<version>/`."""
 
     version: str
@@ -42,21 +42,21 @@ class PathMove(msgspec.Struct, frozen=True, kw_only=True):
     new: str | None
 
 
-class SetCodePath(_Step, tag="SetCodePath"):
+class SetCodePath(_Step, frozen=True, tag="SetCodePath"):
     """The changed applications are looked for in the new tree."""
 
     is_live = True
     moves: tuple[PathMove, ...]
 
 
-class LoadModules(_Step, tag="LoadModules"):
+class LoadModules(_Step, frozen=True, tag="LoadModules"):
     """Neighbouring `load_module`s of the hop, switched together."""
 
     is_live = True
     modules: tuple[ModuleChange, ...]
 
 
-class ChangeCode(_Step, tag="ChangeCode"):
+class ChangeCode(_Step, frozen=True, tag="ChangeCode"):
     """`{update, M, {advanced, Extra}}`: the module and the states of its processes."""
 
     is_live = True
@@ -66,7 +66,7 @@ class ChangeCode(_Step, tag="ChangeCode"):
     """Erlang text."""
 
 
-class RestartApplication(_Step, tag="RestartApplication"):
+class RestartApplication(_Step, frozen=True, tag="RestartApplication"):
     """Stop, load, start again, right there."""
 
     is_live = True
@@ -76,14 +76,14 @@ class RestartApplication(_Step, tag="RestartApplication"):
     new_app_file: str
 
 
-class VerifyNode(_Step, tag="VerifyNode"):
+class VerifyNode(_Step, frozen=True, tag="VerifyNode"):
     """Read back what the steps before are said to have done."""
 
     applications: tuple[tuple[str, str], ...] = ()
     """Name and version of each application that has to run, where the hop restarts it."""
 
 
-class ApplyFunction(_Step, tag="ApplyFunction"):
+class ApplyFunction(_Step, frozen=True, tag="ApplyFunction"):
     """`{apply, M, F, Args}` of a hop."""
 
     is_live = True
@@ -94,7 +94,7 @@ class ApplyFunction(_Step, tag="ApplyFunction"):
     """Erlang text of the argument list."""
 
 
-class RunCallback(_Step, tag="RunCallback"):
+class RunCallback(_Step, frozen=True, tag="RunCallback"):
     """A post-upgrade callback: the first of `modules` that is loaded by then is called."""
 
     is_live = True
@@ -105,7 +105,7 @@ class RunCallback(_Step, tag="RunCallback"):
     """Erlang text of the argument list, the from-version first."""
 
 
-class MakePermanent(_Step, tag="MakePermanent"):
+class MakePermanent(_Step, frozen=True, tag="MakePermanent"):
     """`relup/current` names the target."""
 
     version: str

@@ -21,7 +21,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A frozen part of an event."""
 
 
-class Failure(Value):
+class Failure(Value, frozen=True):
     """Why something was refused or failed, in the three parts every error of relup has."""
 
     name: str
@@ -31,14 +31,14 @@ class Failure(Value):
     next: str
 
 
-class Head(Value):
+class Head(Value, frozen=True):
     """One point of the chain: a sequence number and the chain hash of its record (hex)."""
 
     seq: int
     hash: str
 
 
-class Requester(Value):
+class Requester(Value, frozen=True):
     """Who ran the tool."""
 
     user: str
@@ -47,7 +47,7 @@ class Requester(Value):
     tool_version: str
 
 
-class NodeObservation(Value):
+class NodeObservation(Value, frozen=True):
     """The node as it was seen: `os_pid`, `os_start_time` and `creation` together are its incarnation."""
 
     name: str
@@ -62,7 +62,7 @@ class NodeObservation(Value):
     """The tree it was booted from: RootDir or a tree under its relup/."""
 
 
-class ModuleChange(Value):
+class ModuleChange(Value, frozen=True):
     """One module as the plan moves it; md5 None means "not loaded"."""
 
     module: str
@@ -72,7 +72,7 @@ class ModuleChange(Value):
     to_file: str | None = None
 
 
-class RecordedStep(Value):
+class RecordedStep(Value, frozen=True):
     """A planned step, readable without knowing its kind."""
 
     number: int
@@ -85,7 +85,7 @@ class RecordedStep(Value):
     """What the engine needs besides the modules to walk the step again, as plain values."""
 
 
-class SuspendedProcess(Value):
+class SuspendedProcess(Value, frozen=True):
     """A process that an update stopped, and for how long."""
 
     pid: str
@@ -93,7 +93,7 @@ class SuspendedProcess(Value):
     suspended_us: int
 
 
-class EndedProcess(Value):
+class EndedProcess(Value, frozen=True):
     """A process that died while the hop ran."""
 
     pid: str
@@ -102,7 +102,7 @@ class EndedProcess(Value):
     client_id: str | None = None
 
 
-class Evidence(Value):
+class Evidence(Value, frozen=True):
     """What a step saw or was told of its own success. Every field is optional: each step has its own."""
 
     sha256: str | None = None
@@ -131,7 +131,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """What became true."""
 
 
-class JournalOpened(Event, tag="JournalOpened"):
+class JournalOpened(Event, frozen=True, tag="JournalOpened"):
     journal_id: str
     format: int
     node: str | None
@@ -139,7 +139,7 @@ class JournalOpened(Event, tag="JournalOpened"):
     previous_head: Head | None = None
 
 
-class UpgradeRequested(Event, tag="UpgradeRequested"):
+class UpgradeRequested(Event, frozen=True, tag="UpgradeRequested"):
     by: Requester
     tarball: str
     sha256: str | None = None
@@ -147,19 +147,19 @@ class UpgradeRequested(Event, tag="UpgradeRequested"):
     waivers: tuple[str, ...] = ()
 
 
-class NodeObserved(Event, tag="NodeObserved"):
+class NodeObserved(Event, frozen=True, tag="NodeObserved"):
     node: NodeObservation
     connections: int | None = None
 
 
-class StepStarted(Event, tag="StepStarted"):
+class StepStarted(Event, frozen=True, tag="StepStarted"):
     step: int
     name: str
     attempt: int = 1
     direction: Direction = "do"
 
 
-class StepSucceeded(Event, tag="StepSucceeded"):
+class StepSucceeded(Event, frozen=True, tag="StepSucceeded"):
     step: int
     name: str
     attempt: int = 1
@@ -170,7 +170,7 @@ class StepSucceeded(Event, tag="StepSucceeded"):
     evidence: Evidence = Evidence()
 
 
-class StepFailed(Event, tag="StepFailed"):
+class StepFailed(Event, frozen=True, tag="StepFailed"):
     step: int
     name: str
     failure: Failure
@@ -180,7 +180,7 @@ class StepFailed(Event, tag="StepFailed"):
     evidence: Evidence = Evidence()
 
 
-class StepOutcomeUnknown(Event, tag="StepOutcomeUnknown"):
+class StepOutcomeUnknown(Event, frozen=True, tag="StepOutcomeUnknown"):
     step: int
     name: str
     why: str
@@ -188,7 +188,7 @@ class StepOutcomeUnknown(Event, tag="StepOutcomeUnknown"):
     direction: Direction = "do"
 
 
-class PlanResolved(Event, tag="PlanResolved"):
+class PlanResolved(Event, frozen=True, tag="PlanResolved"):
     plan_id: str
     from_version: str
     target_version: str
@@ -202,29 +202,29 @@ class PlanResolved(Event, tag="PlanResolved"):
     """The hop as it was read, so that a replay needs no file."""
 
 
-class UpgradeRefused(Event, tag="UpgradeRefused"):
+class UpgradeRefused(Event, frozen=True, tag="UpgradeRefused"):
     failure: Failure
     from_version: str | None = None
     target_version: str | None = None
 
 
-class RollbackStarted(Event, tag="RollbackStarted"):
+class RollbackStarted(Event, frozen=True, tag="RollbackStarted"):
     automatic: bool
     by: Requester
     cause: Failure | None = None
 
 
-class RollbackFinished(Event, tag="RollbackFinished"):
+class RollbackFinished(Event, frozen=True, tag="RollbackFinished"):
     pass
 
 
-class RollbackFailed(Event, tag="RollbackFailed"):
+class RollbackFailed(Event, frozen=True, tag="RollbackFailed"):
     failure: Failure
     on_old: tuple[str, ...] = ()
     on_new: tuple[str, ...] = ()
 
 
-class UpgradeSucceeded(Event, tag="UpgradeSucceeded"):
+class UpgradeSucceeded(Event, frozen=True, tag="UpgradeSucceeded"):
     took_us: int
     connections_before: int | None = None
     connections_after: int | None = None
@@ -233,48 +233,48 @@ class UpgradeSucceeded(Event, tag="UpgradeSucceeded"):
     ended: tuple[EndedProcess, ...] = ()
 
 
-class UpgradeFailed(Event, tag="UpgradeFailed"):
+class UpgradeFailed(Event, frozen=True, tag="UpgradeFailed"):
     failure: Failure
     ended_as: Literal["rolled_back", "between_releases"]
     on_old: tuple[str, ...] = ()
     on_new: tuple[str, ...] = ()
 
 
-class UpgradeInterrupted(Event, tag="UpgradeInterrupted"):
+class UpgradeInterrupted(Event, frozen=True, tag="UpgradeInterrupted"):
     """An upgrade was given up; `runs_now` says what its node was left with."""
 
     why: str
     runs_now: str
 
 
-class UpgradeResumed(Event, tag="UpgradeResumed"):
+class UpgradeResumed(Event, frozen=True, tag="UpgradeResumed"):
     by: Requester
     direction: Direction
 
 
-class NodeRestarted(Event, tag="NodeRestarted"):
+class NodeRestarted(Event, frozen=True, tag="NodeRestarted"):
     """Recovery or a command saw another incarnation than the one the upgrade worked on."""
 
     node: NodeObservation
 
 
-class MarkerRemoved(Event, tag="MarkerRemoved"):
+class MarkerRemoved(Event, frozen=True, tag="MarkerRemoved"):
     version: str
     by: Requester
 
 
-class MarkerRestored(Event, tag="MarkerRestored"):
+class MarkerRestored(Event, frozen=True, tag="MarkerRestored"):
     version: str
     by: Requester
 
 
-class TreeRemoved(Event, tag="TreeRemoved"):
+class TreeRemoved(Event, frozen=True, tag="TreeRemoved"):
     path: str
     bytes: int
     by: Requester
 
 
-class HistoryCleared(Event, tag="HistoryCleared"):
+class HistoryCleared(Event, frozen=True, tag="HistoryCleared"):
     """A prefix was dropped; `state` is the fold of all that was dropped, so that replay can start after."""
 
     anchor: Head

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
-
 from engine.term import Term
 
 
@@ -23,7 +22,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
 # ---------------------------------------------------------------- reading
 
 
-class NodeFacts(Frozen):
+class NodeFacts(Frozen, frozen=True):
     """The node as it is now. `os_pid`, `os_start_time` and `creation` are its incarnation."""
 
     name: str
@@ -39,14 +38,14 @@ class NodeFacts(Frozen):
     """`code:root_dir/0`: RootDir itself or a tree under its relup/."""
 
 
-class Application(Frozen):
+class Application(Frozen, frozen=True):
     """An application as the application controller knows it."""
 
     version: str
     running: bool
 
 
-class ProcessSeen(Frozen):
+class ProcessSeen(Frozen, frozen=True):
     """A process worth naming to an operator."""
 
     pid: str
@@ -57,7 +56,7 @@ class ProcessSeen(Frozen):
     """MQTT client id where EMQX's connection manager knows one."""
 
 
-class ModuleUsers(Frozen):
+class ModuleUsers(Frozen, frozen=True):
     """Processes whose callback module is the module: what an update of it will suspend.
 
     `unsupervised` run the module but hang under no supervisor: an update cannot reach them.
@@ -70,7 +69,7 @@ class ModuleUsers(Frozen):
 # ---------------------------------------------------------------- changing
 
 
-class ModuleFile(Frozen):
+class ModuleFile(Frozen, frozen=True):
     """One beam to make live: read in the VM from `file`, refused when its module md5 is not `md5`."""
 
     module: str
@@ -78,7 +77,7 @@ class ModuleFile(Frozen):
     md5: str
 
 
-class CodePathMove(Frozen):
+class CodePathMove(Frozen, frozen=True):
     """One application's ebin folder in the code path: `old` is replaced in place by `new`.
 
     None as `old` adds `new` at the end, None as `new` removes `old`.
@@ -89,13 +88,13 @@ class CodePathMove(Frozen):
     new: str | None
 
 
-class SetCodePath(Frozen, tag="set_code_path"):
+class SetCodePath(Frozen, frozen=True, tag="set_code_path"):
     """Point applications to another tree; data/patches stays first."""
 
     moves: tuple[CodePathMove, ...]
 
 
-class LoadModules(Frozen, tag="load_modules"):
+class LoadModules(Frozen, frozen=True, tag="load_modules"):
     """Make modules live, prepared first and switched in batches; those already live are skipped.
 
     Attributes:
@@ -113,7 +112,7 @@ class LoadModules(Frozen, tag="load_modules"):
     kill_blockers: bool = False
 
 
-class ChangeCode(Frozen, tag="change_code"):
+class ChangeCode(Frozen, frozen=True, tag="change_code"):
     """Suspend a module's processes, switch the code, change their states, resume.
 
     `up`: suspend → load → change_code(FromVersion, Extra) → resume.
@@ -135,7 +134,7 @@ class ChangeCode(Frozen, tag="change_code"):
     kill_blockers: bool = False
 
 
-class RestartApplication(Frozen, tag="restart_application"):
+class RestartApplication(Frozen, frozen=True, tag="restart_application"):
     """Stop → unload → purge → load modules and .app → start, right there."""
 
     application: str
@@ -147,7 +146,7 @@ class RestartApplication(Frozen, tag="restart_application"):
     timeout_ms: int = 60_000
 
 
-class CallFunction(Frozen, tag="call_function"):
+class CallFunction(Frozen, frozen=True, tag="call_function"):
     """Call a function in the VM: a hop's `apply` or a post-upgrade callback. At least once."""
 
     module: str
@@ -159,7 +158,7 @@ class CallFunction(Frozen, tag="call_function"):
 StepOrder = SetCodePath | LoadModules | ChangeCode | RestartApplication | CallFunction
 
 
-class StepKey(Frozen):
+class StepKey(Frozen, frozen=True):
     """Names one try of one step: a repeated key returns the stored outcome and is never run twice."""
 
     upgrade_id: str
@@ -168,13 +167,13 @@ class StepKey(Frozen):
     direction: Literal["do", "undo"]
 
 
-class SuspendedFor(Frozen):
+class SuspendedFor(Frozen, frozen=True):
     pid: str
     name: str
     us: int
 
 
-class Ended(Frozen):
+class Ended(Frozen, frozen=True):
     """A process that died while a step ran, with the reason the VM gives."""
 
     pid: str
@@ -183,7 +182,7 @@ class Ended(Frozen):
     client_id: str | None = None
 
 
-class StepDone(Frozen, tag="done"):
+class StepDone(Frozen, frozen=True, tag="done"):
     """The step did its work."""
 
     modules: int = 0
@@ -200,7 +199,7 @@ class StepDone(Frozen, tag="done"):
     notes: tuple[str, ...] = ()
 
 
-class StepNotDone(Frozen, tag="not_done"):
+class StepNotDone(Frozen, frozen=True, tag="not_done"):
     """The step failed in the VM.
 
     Attributes:
@@ -219,7 +218,7 @@ class StepNotDone(Frozen, tag="not_done"):
     ended: tuple[Ended, ...] = ()
 
 
-class StillRunning(Frozen, tag="running"):
+class StillRunning(Frozen, frozen=True, tag="running"):
     """The agent is at it; `stage` in its words."""
 
     key: StepKey
@@ -229,7 +228,7 @@ class StillRunning(Frozen, tag="running"):
 StepReport = StepDone | StepNotDone
 
 
-class StepProgress(Frozen):
+class StepProgress(Frozen, frozen=True):
     """How far a running step is: `done` of `total` `unit`s ("modules", "processes")."""
 
     done: int
