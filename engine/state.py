@@ -49,6 +49,8 @@ class Outcome(Enum):
     STARTED = "started"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    REVERTED = "reverted"
+    """Failed, and undone by the step itself."""
     UNKNOWN = "unknown"
 
 
@@ -131,8 +133,11 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
         return [
             (record.number, from_record(record))
             for record in reversed(self.records)
-            if self.outcome(record.number, "do") and self.outcome(record.number, "undo") != Outcome.SUCCEEDED
+            if self._was_begun(record.number) and self.outcome(record.number, "undo") != Outcome.SUCCEEDED
         ]
+
+    def _was_begun(self, number: int) -> bool:
+        return self.outcome(number, "do") not in (None, Outcome.REVERTED)
 
     def _stands(self, number: int) -> bool:
         """Done, and not undone or half undone since."""
@@ -204,12 +209,15 @@ def _resumed_phase(state: UpgradeState, direction: Direction) -> Phase:
 def _after_step(
     state: UpgradeState, event: StepStarted | StepSucceeded | StepFailed | StepOutcomeUnknown
 ) -> UpgradeState:
-    outcome = {
-        StepStarted: Outcome.STARTED,
-        StepSucceeded: Outcome.SUCCEEDED,
-        StepFailed: Outcome.FAILED,
-        StepOutcomeUnknown: Outcome.UNKNOWN,
-    }[type(event)]
+    match event:
+        case StepStarted():
+            outcome = Outcome.STARTED
+        case StepSucceeded():
+            outcome = Outcome.SUCCEEDED
+        case StepFailed(reverted=reverted):
+            outcome = Outcome.REVERTED if reverted else Outcome.FAILED
+        case StepOutcomeUnknown():
+            outcome = Outcome.UNKNOWN
     trail = state.trails.get(event.step, Trail()).then(event.direction, outcome, attempt=event.attempt)
     state = msgspec.structs.replace(state, trails={**state.trails, event.step: trail})
     if isinstance(event, StepSucceeded | StepFailed):

@@ -174,6 +174,8 @@ class StepFailed(Event, frozen=True, tag="StepFailed"):
     step: int
     name: str
     failure: Failure
+    reverted: bool = False
+    """What the step had done was undone by the step itself: the world is as it was before it."""
     attempt: int = 1
     direction: Direction = "do"
     took_us: int = 0

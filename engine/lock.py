@@ -1,0 +1,97 @@
+"""The relup flock: one tool at a time works on one RootDir, and says who it is to those it keeps out."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from engine.errors import BadPlace, Busy
+
+
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
+    """The process that holds the lock. `pid` with `start_time` and `boot_id` names it for all time."""
+
+    pid: int
+    start_time: float
+    """Seconds since the epoch, from /proc."""
+    boot_id: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.command})"
+
+
+class LockDenied(BadPlace):
+    """The lock file cannot be opened."""
+
+    name = "no_write_permission"
+
+
+@contextmanager
+def held(path: Path, *, command: str) -> Iterator[None]:
+    """Hold the lock at `path` for the length of the block. The kernel drops it if the process dies.
+
+    Raises:
+        Busy: A living process holds it.
+        LockDenied: The file cannot be opened for writing.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LockDenied(
+            f"The lock file {path} cannot be opened: {error.strerror}.",
+            next="Run relup as the user that runs the node, or as root.",
+        ) from error
+    try:
+        _lock_or_refuse(descriptor, path)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, msgspec.json.encode(_myself(command)), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock_or_refuse(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        who = _written_holder(path)
+        raise Busy(
+            f"Another relup works on this node: {who if who else 'a process that has not said its name yet'}.",
+            next="Wait until it has ended; 'relup status' shows how far it is.",
+        ) from None
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds the lock now; None when nobody does (whatever the file says)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _written_holder(path)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _written_holder(path: Path) -> Holder | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Holder)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _myself(command: str) -> Holder:
+    return Holder(
+        pid=os.getpid(),
+        start_time=psutil.Process().create_time(),
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        command=command,
+    )
