@@ -67,6 +67,18 @@ class BetweenReleases(RelupError):
     name = "between_releases"
 
 
+class PastNoReturn(RelupError):
+    """A function or callback of the hop has run: what was asked would undo it, and cannot. Nothing changed."""
+
+    name = "past_point_of_no_return"
+
+
+class Differs(RelupError):
+    """Read back, the node or its trees are not what the journal says they are."""
+
+    name = "differs"
+
+
 class RolledBack(RelupError):
     """The upgrade failed and was undone; the old release runs."""
 
