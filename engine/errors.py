@@ -4,25 +4,28 @@ What runs now is known to the one who stopped the work, not to the one who found
 `runs_now` in. No number lives here; `cli/exit_codes.py` alone knows them.
 """
 
-from typing import ClassVar
+from journal.events import Evidence
 
 
 class RelupError(Exception):
     """Anything relup tells its user about.
 
     Args:
-        happened: One sentence, no trailing advice.
+        happened: What happened, one or two sentences, no advice.
         next: What the operator should do; never empty.
+        name: Where one class stands for many errors, the name of this one.
     """
 
-    name: ClassVar[str] = "internal_error"
+    name: str = "internal_error"
     """The contract for scripts: EMQX's own name where it has one."""
 
-    def __init__(self, happened: str, *, next: str) -> None:  # noqa: A002 - the word users see
+    def __init__(self, happened: str, *, next: str, name: str | None = None) -> None:  # noqa: A002
         super().__init__(happened)
         self.happened = happened
         self.next = next
         self.runs_now: str | None = None
+        if name is not None:
+            self.name = name
 
 
 class Refusal(RelupError):
@@ -52,7 +55,27 @@ class Busy(Refusal):
 
 
 class StepFailure(RelupError):
-    """A step of a running upgrade did not do its work; the loop undoes or stops."""
+    """A step of a running upgrade did not do its work; the loop undoes or stops.
+
+    Attributes:
+        reverted: The step undid itself: the world is as it was before it.
+        evidence: What it saw all the same.
+    """
+
+    name = "step_failed"
+
+    def __init__(
+        self,
+        happened: str,
+        *,
+        next: str,  # noqa: A002
+        name: str | None = None,
+        reverted: bool = False,
+        evidence: Evidence | None = None,
+    ) -> None:
+        super().__init__(happened, next=next, name=name)
+        self.reverted = reverted
+        self.evidence = evidence or Evidence()
 
 
 class NodeUnreachable(RelupError):
