@@ -1,0 +1,519 @@
+"""Errors of the files' room, grouped by whom they concern: the tarball and its sidecar, the members of the
+archive, the place they are unpacked to. No number lives here.
+"""
+
+from typing import ClassVar
+
+from engine.errors import BadPlace, BadRelease, BadRequest
+
+FETCH_AGAIN = "Fetch the tarball and its .sha256 again from the publisher; do not use this file."
+
+
+def shown(name: str | bytes) -> str:
+    """A member's name, safe to print: escaped and at most 120 characters long."""
+    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+    escaped = text.encode("unicode_escape").decode("ascii")
+    return f"'{escaped}'" if len(escaped) <= 120 else f"'{escaped[:80]}…{escaped[-30:]}'"
+
+
+# ---------------------------------------------------------------- the tarball and its sidecar
+
+
+class TarballNotFound(BadRequest):
+    """No file lies at the tarball's path."""
+
+    name = "target_tarball_not_found"
+
+
+class TarballNotRegular(BadRequest):
+    """The tarball's path is a symlink, a folder, a pipe or a device."""
+
+    name = "target_tarball_not_regular"
+
+
+class CannotReadTarball(BadRequest):
+    """The tarball could not be opened or read."""
+
+    name = "cannot_read_target_tarball"
+
+
+class MissingSidecar(BadRequest):
+    """No `<tarball>.sha256` beside the tarball."""
+
+    name = "missing_sha256_sidecar"
+
+
+class CannotReadSidecar(BadRequest):
+    """The sidecar is there but cannot be read: permissions, a pipe, a folder, a symlink loop."""
+
+    name = "cannot_read_sha256_sidecar"
+
+
+class InvalidSidecar(BadRelease):
+    """The sidecar holds no digest for this tarball, or more than one.
+
+    Attributes:
+        reason: `empty`, `too_long`, `other_digest_length`, `malformed`, `names_another_file` or `ambiguous`.
+    """
+
+    name = "invalid_sha256_sidecar"
+
+    def __init__(self, reason: str, happened: str, *, next: str) -> None:  # noqa: A002 - the word users see
+        super().__init__(happened, next=next)
+        self.reason = reason
+
+
+class Sha256Mismatch(BadRelease):
+    """The tarball is not the one the sidecar speaks of."""
+
+    name = "sha256_mismatch"
+
+
+class PackageChanged(BadRelease):
+    """The tarball was swapped, rewritten, truncated or grown while it was being used."""
+
+    name = "package_changed"
+
+
+# ---------------------------------------------------------------- the archive as a whole
+
+
+class BadArchive(BadRelease):
+    """The bytes are not one gzip member holding one whole tar archive."""
+
+    name = "bad_archive"
+    reason: ClassVar[str] = "it is not a gzip-compressed tar archive"
+
+    def __init__(self, detail: str = "") -> None:
+        more = f" ({detail})" if detail else ""
+        super().__init__(f"the tarball is refused: {self.reason}{more}", next=FETCH_AGAIN)
+
+
+class UnsupportedCompression(BadArchive):
+    name = "unsupported_compression"
+    reason = "only gzip is read"
+
+
+class CorruptGzip(BadArchive):
+    name = "corrupt_gzip"
+    reason = "its gzip stream is damaged"
+
+
+class TruncatedGzip(BadArchive):
+    name = "truncated_gzip"
+    reason = "its gzip stream ends in the middle"
+
+
+class ConcatenatedGzip(BadArchive):
+    name = "concatenated_gzip"
+    reason = "a second gzip member follows the first"
+
+
+class TrailingGzipBytes(BadArchive):
+    name = "trailing_gzip_bytes"
+    reason = "something other than zero padding follows the gzip stream"
+
+
+class TruncatedArchive(BadArchive):
+    name = "truncated_archive"
+    reason = "the archive ends in the middle, or without its end mark"
+
+
+class TrailingArchiveBytes(BadArchive):
+    name = "trailing_archive_bytes"
+    reason = "something other than zero padding follows the end of the archive"
+
+
+class NotATar(BadArchive):
+    name = "not_a_tar_archive"
+    reason = "a header has no ustar mark"
+
+
+class BadHeaderChecksum(BadArchive):
+    name = "bad_header_checksum"
+    reason = "a header's checksum is wrong"
+
+
+class TooManyMembers(BadArchive):
+    name = "too_many_members"
+    reason = "it has more members than allowed"
+
+
+class TooManyBytes(BadArchive):
+    name = "too_many_bytes"
+    reason = "it is larger than allowed when unpacked"
+
+
+class RatioTooHigh(BadArchive):
+    name = "compression_ratio_too_high"
+    reason = "it grows by more than allowed when unpacked"
+
+
+class NoReleaseTree(BadArchive):
+    name = "no_release_tree"
+    reason = "it holds none of bin/, erts-*/, lib/ and releases/"
+
+
+# ---------------------------------------------------------------- one member
+
+
+class BadMember(BadRelease):
+    """One member of the archive is refused, and with it the package.
+
+    Attributes:
+        member: Its name, safe to print.
+    """
+
+    name = "bad_member"
+    reason: ClassVar[str] = "it is not allowed"
+
+    def __init__(self, member: str | bytes, detail: str = "") -> None:
+        more = f" ({detail})" if detail else ""
+        self.member = shown(member)
+        super().__init__(
+            f"the tarball's member {self.member} is refused: {self.reason}{more}", next=FETCH_AGAIN
+        )
+
+
+class AbsoluteName(BadMember):
+    name = "absolute_name"
+    reason = "its name is absolute"
+
+
+class ParentInName(BadMember):
+    name = "parent_in_name"
+    reason = "its name climbs with '..'"
+
+
+class EmptyName(BadMember):
+    name = "empty_name"
+    reason = "its name is empty"
+
+
+class UnnormalisedName(BadMember):
+    name = "unnormalised_name"
+    reason = "its name has an empty or '.' part, or a slash at the end of a file"
+
+
+class ControlInName(BadMember):
+    name = "control_character_in_name"
+    reason = "its name has a control or formatting character"
+
+
+class NameNotUtf8(BadMember):
+    name = "name_not_utf8"
+    reason = "its name is not UTF-8"
+
+
+class NameTooLong(BadMember):
+    name = "name_too_long"
+    reason = "its name is longer than allowed"
+
+
+class NameTooDeep(BadMember):
+    name = "name_too_deep"
+    reason = "it lies deeper than allowed"
+
+
+class HardLink(BadMember):
+    name = "hard_link"
+    reason = "it is a hard link"
+
+
+class DeviceMember(BadMember):
+    name = "device_member"
+    reason = "it is a device"
+
+
+class FifoMember(BadMember):
+    name = "fifo_member"
+    reason = "it is a named pipe"
+
+
+class SparseMember(BadMember):
+    name = "sparse_member"
+    reason = "it is a sparse file"
+
+
+class UnknownMemberType(BadMember):
+    name = "unknown_member_type"
+    reason = "its type is not a file, folder or symlink"
+
+
+class DuplicateMember(BadMember):
+    name = "duplicate_member"
+    reason = "the archive holds it twice"
+
+
+class CollidingNames(BadMember):
+    name = "colliding_names"
+    reason = "its name differs from another one only in case or Unicode form"
+
+
+class FileAsFolder(BadMember):
+    name = "file_used_as_folder"
+    reason = "one name is both a folder and something else"
+
+
+class SymlinkAbsolute(BadMember):
+    name = "symlink_absolute"
+    reason = "it is a symlink to an absolute path"
+
+
+class SymlinkEscapes(BadMember):
+    name = "symlink_escapes"
+    reason = "it is a symlink that leads out of the tree"
+
+
+class SymlinkIndirect(BadMember):
+    name = "symlink_indirect"
+    reason = "it is a symlink whose target is empty or climbs after descending"
+
+
+class SymlinkLoop(BadMember):
+    name = "symlink_loop"
+    reason = "it is a symlink that leads back to itself"
+
+
+class NegativeSize(BadMember):
+    name = "negative_size"
+    reason = "its size is negative"
+
+
+class SizeOverflow(BadMember):
+    name = "size_overflow"
+    reason = "its size is beyond what the archive may hold"
+
+
+class BadNumber(BadMember):
+    name = "bad_number"
+    reason = "a number in its header is not one"
+
+
+class BodyNotAllowed(BadMember):
+    name = "body_not_allowed"
+    reason = "its type has no contents, yet a size is given"
+
+
+class HeaderTooLarge(BadMember):
+    name = "header_too_large"
+    reason = "its extended header is larger than allowed"
+
+
+class HeaderOutOfPlace(BadMember):
+    name = "header_out_of_place"
+    reason = "its extended headers are doubled, mixed, or belong to nothing"
+
+
+class PaxMalformed(BadMember):
+    name = "pax_malformed"
+    reason = "its PAX records cannot be read"
+
+
+class PaxDisagrees(BadMember):
+    name = "pax_disagrees"
+    reason = "its extended and its plain header name different things"
+
+
+# ---------------------------------------------------------------- the place
+
+
+class StagingExists(BadPlace):
+    """The staging folder of this upgrade is already there."""
+
+    name = "staging_exists"
+
+
+class NoWritePermission(BadPlace):
+    name = "no_write_permission"
+
+
+class NotEnoughSpace(BadPlace):
+    name = "not_enough_disk_space"
+
+
+class NotEnoughInodes(BadPlace):
+    name = "not_enough_inodes"
+
+
+class CannotWriteTree(BadPlace):
+    """A file operation of the unpacking or the deploying failed."""
+
+    name = "cannot_write_tree"
+
+
+class TargetTreeExists(BadPlace):
+    """A tree of the target version is there and must not be replaced."""
+
+    name = "target_tree_exists"
+
+
+class UnsafeRelupFolder(BadPlace):
+    """`relup/` is a symlink or no folder."""
+
+    name = "unsafe_relup_folder"
+
+
+class CannotWriteMarker(BadPlace):
+    name = "cannot_write_marker"
+
+
+class CannotReadManifest(BadPlace):
+    name = "cannot_read_manifest"
+
+
+# ---------------------------------------------------------------- the release tree
+
+
+class CannotReadEmqxVars(BadRelease):
+    """`releases/emqx_vars` is missing, unreadable or no text."""
+
+    name = "cannot_read_emqx_vars"
+
+
+class RelVsnNotFound(BadRelease):
+    """`releases/emqx_vars` assigns no REL_VSN, or an empty one."""
+
+    name = "rel_vsn_not_found"
+
+
+class DuplicateRelVsn(BadRelease):
+    name = "duplicate_rel_vsn"
+
+
+class InvalidRelVsn(BadRelease):
+    """REL_VSN is no plain version: it would be used in paths, so nothing else is let through."""
+
+    name = "invalid_rel_vsn"
+
+
+class CannotReadRelease(BadRelease):
+    """The tree lacks `emqx.rel`, BUILD_INFO or an application's `.app`, or they contradict each other."""
+
+    name = "cannot_read_release"
+
+
+class InvalidVersion(BadRequest):
+    """A text that is no EMQX version."""
+
+    name = "invalid_version"
+
+
+# ---------------------------------------------------------------- beams
+
+
+class CorruptBeam(BadRelease):
+    """A `.beam` file that is not one, or not a whole one."""
+
+    name = "corrupt_beam"
+
+
+# ---------------------------------------------------------------- fitness of a target
+
+
+class OtherMinorVersion(BadRequest):
+    """Major or minor of target and running version differ: only patch hops are hot."""
+
+    name = "not_a_patch_hop"
+
+
+class Downgrade(BadRequest):
+    name = "target_is_older"
+
+
+class AlreadyUpgraded(BadRequest):
+    name = "already_upgraded_to_target_vsn"
+
+
+class DuplicatePendingTarget(BadRequest):
+    name = "duplicate_pending_target"
+
+
+class OtpMajorMismatch(BadRelease):
+    name = "otp_major_vsn_mismatch"
+
+
+class OtpCompatibleMismatch(BadRelease):
+    """One of the two releases stands on EMQX's own OTP, the other does not, or their word sizes differ."""
+
+    name = "otp_compatible_mismatch"
+
+
+class OsArchMismatch(BadRelease):
+    name = "os_arch_mismatch"
+
+
+class EditionMismatch(BadRelease):
+    """One release is the Enterprise edition, the other is not; or only one of them is built with Elixir."""
+
+    name = "edition_mismatch"
+
+
+# ---------------------------------------------------------------- the catalog and its hops
+
+
+class TermError(BadRelease):
+    """Erlang text that is not one plain term.
+
+    Attributes:
+        source: The file, or what else the text is.
+        line, column: Where, from 1.
+    """
+
+    name = "malformed_term"
+
+    def __init__(self, source: str, line: int, column: int, problem: str, *, next: str) -> None:  # noqa: A002
+        super().__init__(f"{source}:{line}:{column}: {problem}", next=next)
+        self.source, self.line, self.column, self.problem = source, line, column, problem
+
+
+class MalformedTerm(TermError):
+    name = "malformed_term"
+
+
+class ScriptTerm(TermError):
+    """The text is a script: it has variables, matches, funs, operators or calls, and is no plain data."""
+
+    name = "script_term"
+
+
+class MalformedHop(TermError):
+    """A term that is well-formed Erlang but no hop."""
+
+    name = "malformed_hop"
+
+
+class InvalidInstruction(TermError):
+    """A hop with an instruction relup does not know, or a known one of the wrong shape."""
+
+    name = "invalid_instr"
+
+
+class CannotReadCatalog(BadRequest):
+    name = "cannot_read_catalog"
+
+
+class NoHop(BadRequest):
+    """The catalog has no hop from the running version to the target."""
+
+    name = "no_relup_entry"
+
+
+class AmbiguousHop(BadRelease):
+    """Two files describe the same hop differently."""
+
+    name = "ambiguous_hop"
+
+
+class ModuleNotFound(BadRelease):
+    name = "module_not_found"
+
+
+class ApplicationNotFound(BadRelease):
+    name = "app_not_found"
+
+
+class CallbackNotFound(BadRelease):
+    """No module that will be loaded by then has the hop's callback."""
+
+    name = "post_upgrade_module_not_loaded"
