@@ -1,0 +1,86 @@
+"""The note of the newest record that lies beside the environment.
+
+LMDB's pages carry no checksum: a bit that flips in its root, or an older copy of the file, shows an older
+journal that is whole in itself. So after each durable append the head is written into a small file as well.
+It is not waited for (a machine that loses power may find an older note, never a newer one), so it is no
+proof of anything but this: whatever it names was once acknowledged and must still be there.
+"""
+
+import os
+from pathlib import Path
+
+import lmdb
+
+from journal import walk
+from journal.environment import Identity
+from journal.errors import SALVAGE, JournalDamaged
+from journal.events import Head
+
+FILE = "head"
+
+
+class HeadNote:
+    """The writer's hand on the note."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = os.open(
+            folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+
+    def write(self, seq: int, chain_hash: bytes) -> None:
+        """Note a record that is durable; one write in place, not waited for."""
+        os.pwrite(self._descriptor, b"%020d %s\n" % (seq, chain_hash.hex().encode()), 0)
+
+    def settle(self) -> None:
+        """Wait until the note is durable too."""
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+
+def noted(folder: Path) -> Head | None:
+    """The head that was noted last; None without a note, or with one that a crash left unreadable."""
+    try:
+        seq, _, chain_hash = (folder / FILE).read_text(errors="replace").strip().partition(" ")
+    except OSError:
+        return None
+    if not seq.isdecimal() or len(chain_hash) != 64:
+        return None
+    return Head(seq=int(seq), hash=chain_hash)
+
+
+def require_noted(
+    transaction: "lmdb.Transaction[bytes]",
+    identity: Identity,
+    found: Head | None,
+    note: Head | None,
+    folder: Path,
+) -> None:
+    """Refuse a journal that lacks a record which was acknowledged.
+
+    Args:
+        transaction: A read of the entries, begun after the note was read.
+        found: The head it shows.
+
+    Raises:
+        JournalDamaged: The noted record is not there, or is another one.
+    """
+    if note is None or note.seq < walk.first_kept(identity) - 1:
+        return
+    if found is None or note.seq > found.seq:
+        raise _missing_records(folder, note, found)
+    if walk.hash_before(transaction, identity, note.seq + 1).hex() != note.hash:
+        raise _missing_records(folder, note, found)
+
+
+def _missing_records(folder: Path, noted_head: Head, found: Head | None) -> JournalDamaged:
+    """The error for a journal that lacks what was once acknowledged."""
+    ends = f"ends at record {found.seq}" if found is not None else "is empty"
+    return JournalDamaged(
+        f"{folder} {ends}, but record {noted_head.seq} ({noted_head.hash[:16]}…) was acknowledged: "
+        "its newest records are lost or an older copy was put in its place",
+        next=SALVAGE,
+        seq=noted_head.seq,
+    )
