@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     command: str
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({self.command})"
+        return f"{self.command}, pid {self.pid}" if self.pid else self.command
 
 
 class LockDenied(BadPlace):
@@ -42,10 +43,7 @@ def held(path: Path, *, command: str) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LockDenied(
-            f"The lock file {path} cannot be opened: {error.strerror}.",
-            next="Run relup as the user that runs the node, or as root.",
-        ) from error
+        raise _denied(path, error) from error
     try:
         _lock_or_refuse(descriptor, path)
         os.ftruncate(descriptor, 0)
@@ -55,23 +53,38 @@ def held(path: Path, *, command: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+PATIENCE_S = 0.3
+"""A reader asks who holds the lock by holding it shared for a moment; that must not refuse a writer."""
+
+
 def _lock_or_refuse(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        who = _written_holder(path)
-        raise Busy(
-            f"Another relup works on this node: {who if who else 'a process that has not said its name yet'}.",
-            next="Wait until it has ended; 'relup status' shows how far it is.",
-        ) from None
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(PATIENCE_S / 10)
+                continue
+            raise Busy(
+                f"Another relup works on this node: {_written_holder(path)}.",
+                next="Wait until it has ended; 'relup status' shows how far it is.",
+            ) from None
+        return
 
 
 def holder(path: Path) -> Holder | None:
-    """Who holds the lock now; None when nobody does (whatever the file says)."""
+    """Who holds the lock now; None when nobody does (whatever the file says).
+
+    Raises:
+        LockDenied: The file is there but may not be read, so nobody can tell.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _denied(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -81,11 +94,19 @@ def holder(path: Path) -> Holder | None:
     return None
 
 
-def _written_holder(path: Path) -> Holder | None:
+def _denied(path: Path, error: OSError) -> LockDenied:
+    return LockDenied(
+        f"The lock file {path} cannot be opened: {error.strerror}.",
+        next="Run relup as the user that runs the node, or as root.",
+    )
+
+
+def _written_holder(path: Path) -> Holder:
+    """The holder as it wrote itself down; between its locking and its writing nobody knows its name."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Holder)
     except (OSError, msgspec.DecodeError):
-        return None
+        return Holder(pid=0, start_time=0.0, boot_id="", command="a relup that has only just started")
 
 
 def _myself(command: str) -> Holder:

@@ -1,5 +1,7 @@
 """What the operator chose for one upgrade. Values and their defaults; recorded in `UpgradeRequested`."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -29,3 +31,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     plan_id: str | None = None
     strict: bool = False
     waivers: tuple[str, ...] = ()
+
+    def recorded(self) -> dict[str, Any]:
+        """The choices that differ from the defaults, as plain values."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields
+
+    @staticmethod
+    def from_record(fields: dict[str, Any]) -> "Options":
+        """The choices of an upgrade that was begun by an earlier run, perhaps of an older relup."""
+        return msgspec.convert(fields, Options)

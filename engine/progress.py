@@ -10,6 +10,10 @@ class Progress(Protocol):
         """A phase begins: `unpack target`, of `total` `unit`s ("bytes", "modules") where known."""
         ...
 
+    def total(self, total: int, *, unit: str) -> None:
+        """The current phase's total is known now."""
+        ...
+
     def reached(self, done: int) -> None:
         """`done` of the current phase's total."""
         ...
@@ -23,6 +27,8 @@ class Silent:
     """Nobody listens."""
 
     def step(self, title: str, *, total: int | None = None, unit: str = "") -> None: ...
+
+    def total(self, total: int, *, unit: str) -> None: ...
 
     def reached(self, done: int) -> None: ...
 

@@ -10,7 +10,7 @@ from typing import assert_never
 
 import msgspec
 
-from engine.steps import PREPARATION, Step, first_irreversible, from_record
+from engine.steps import PREPARATION, Step, VerifyNode, first_irreversible, from_record
 from journal.events import (
     AnyEvent,
     Direction,
@@ -41,6 +41,8 @@ from journal.events import (
     UpgradeResumed,
     UpgradeSucceeded,
 )
+
+DIRECTIONS: tuple[Direction, ...] = ("undo", "do")
 
 
 class Outcome(Enum):
@@ -97,7 +99,7 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
     ended: tuple[EndedProcess, ...] = ()
     worst_suspend_us: int = 0
     worst_stall_us: int = 0
-    node_restarted: bool = False
+    rollback_begun: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -129,12 +131,13 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def steps_to_undo(self) -> list[tuple[int, Step]]:
-        """The plan's steps that were begun and not undone, newest first."""
-        return [
+        """The plan's steps that were begun and left something to undo, newest first."""
+        begun = [
             (record.number, from_record(record))
             for record in reversed(self.records)
             if self._was_begun(record.number) and self.outcome(record.number, "undo") != Outcome.SUCCEEDED
         ]
+        return [(number, step) for number, step in begun if not isinstance(step, VerifyNode)]
 
     def _was_begun(self, number: int) -> bool:
         return self.outcome(number, "do") not in (None, Outcome.REVERTED)
@@ -144,20 +147,26 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome(number, "do") == Outcome.SUCCEEDED and self.outcome(number, "undo") is None
 
     @property
+    def changed_live_code(self) -> bool:
+        """A step that changes the running VM was begun."""
+        return any(
+            from_record(record).is_live and self.outcome(record.number, "do") for record in self.records
+        )
+
+    @property
     def passed_no_return(self) -> bool:
         """A step that cannot be undone was begun."""
         point = first_irreversible(self.records)
         return point is not None and self.outcome(point, "do") is not None
 
     @property
-    def step_in_hand(self) -> int | None:
-        """The step that was begun last and has no outcome, or failed."""
-        unfinished = [
-            number
-            for number, trail in self.trails.items()
-            if any(outcome != Outcome.SUCCEEDED for outcome in trail.outcomes.values())
-        ]
-        return max(unfinished, default=None)
+    def unsettled(self) -> tuple[RecordedStep, Direction] | None:
+        """The planned step that was begun and of whose end nothing is known, and which way it was walked."""
+        for record in self.records:
+            for direction in DIRECTIONS:
+                if self.outcome(record.number, direction) in (Outcome.STARTED, Outcome.UNKNOWN):
+                    return record, direction
+        return None
 
 
 def next_state(state: UpgradeState | None, entry: Entry) -> UpgradeState | None:
@@ -180,7 +189,7 @@ def _after(state: UpgradeState, event: AnyEvent) -> UpgradeState:
         case StepStarted() | StepSucceeded() | StepFailed() | StepOutcomeUnknown():
             return _after_step(state, event)
         case RollbackStarted():
-            return replace(state, phase=Phase.ROLLING_BACK)
+            return replace(state, phase=Phase.ROLLING_BACK, rollback_begun=True)
         case UpgradeResumed(direction=direction):
             return replace(state, phase=_resumed_phase(state, direction))
         case RollbackFailed():
@@ -189,13 +198,11 @@ def _after(state: UpgradeState, event: AnyEvent) -> UpgradeState:
             return replace(state, phase=Phase.BETWEEN if ended_as == "between_releases" else Phase.ENDED)
         case UpgradeSucceeded():
             return replace(state, phase=Phase.SUCCEEDED)
-        case NodeRestarted():
-            return replace(state, node_restarted=True)
         case UpgradeRefused() | UpgradeInterrupted() | RollbackFinished():
             return replace(state, phase=Phase.ENDED)
-        case JournalOpened() | UpgradeRequested() | MarkerRemoved() | MarkerRestored() | TreeRemoved():
+        case JournalOpened() | UpgradeRequested() | NodeRestarted() | HistoryCleared():
             return state
-        case HistoryCleared():
+        case MarkerRemoved() | MarkerRestored() | TreeRemoved():
             return state
     assert_never(event)
 

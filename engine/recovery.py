@@ -1,0 +1,244 @@
+"""What an unfinished journal means, and going on from there. Nothing is ever resumed by itself.
+
+The evidence is gathered first and only read (`relup recover --report` stops there); then the same loop as
+in `upgrade` goes on, or the same rollback. What cannot be finished is given up with a true record.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+
+import msgspec
+
+from engine.errors import BadRequest, NodeUnreachable
+from engine.history import last_upgrade
+from engine.incarnation import is_alive, is_same, observation
+from engine.node.door import NodeFacts
+from engine.options import Options
+from engine.readback import live_sides
+from engine.release.deploy import remove_tree
+from engine.release.marker import read_marker
+from engine.release.package import Package
+from engine.rollback import finish_rollback, planned_changes, refuse_past_no_return
+from engine.run import House, Run
+from engine.settle import settle
+from engine.staging import restore_marker
+from engine.state import Phase, UpgradeState
+from engine.steps import DeployTarget, MakePermanent, from_record
+from engine.upgrade import UNTOUCHED, go_on, prepare
+from journal.events import (
+    Direction,
+    NodeRestarted,
+    RollbackStarted,
+    UpgradeInterrupted,
+    UpgradeResumed,
+    UpgradeSucceeded,
+)
+
+
+class NothingToRecover(BadRequest):
+    """No upgrade is unfinished."""
+
+    name = "nothing_to_recover"
+
+
+class Vm(Enum):
+    """What became of the VM that the upgrade worked on."""
+
+    SAME = "the same VM runs"
+    RESTARTED = "the node was restarted since"
+    DEAD = "the VM has died and none runs in its place"
+    UNSEEN = "the upgrade had not seen its node yet"
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What recovery found, before it decides."""
+
+    upgrade_id: str
+    phase: str
+    vm: Vm
+    step: str | None
+    """The step in hand, as `12 ChangeCode emqx_metrics`."""
+    on_old: tuple[str, ...]
+    on_new: tuple[str, ...]
+    suspended: tuple[str, ...]
+    staged: bool
+    deployed: bool
+    marker: str | None
+    past_no_return: bool
+    will: str
+    """What `relup recover` would do, as a sentence."""
+
+
+# ---------------------------------------------------------------- looking
+
+
+def evidence(run: Run) -> Evidence:
+    """All that bears on the decision; reads only."""
+    vm, _ = vm_now(run)
+    old, new, suspended = _live_evidence(run, vm)
+    state = run.state
+    unsettled = state.unsettled
+    place = run.house.place
+    return Evidence(
+        upgrade_id=state.upgrade_id,
+        phase=state.phase.value,
+        vm=vm,
+        step=f"{unsettled[0].number} {unsettled[0].name} {unsettled[0].subject}" if unsettled else None,
+        on_old=old,
+        on_new=new,
+        suspended=suspended,
+        staged=place.staging(state.upgrade_id).exists(),
+        deployed=state.plan is not None and place.tree(state.plan.target_version).exists(),
+        marker=read_marker(place.root).version,
+        past_no_return=state.passed_no_return,
+        will=_intention(state, vm),
+    )
+
+
+def _live_evidence(run: Run, vm: Vm) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    if vm is Vm.DEAD:
+        return (), (), ()
+    old, new = live_sides(run.node, planned_changes(run))
+    return old, new, tuple(f"{process.pid} ({process.name})" for process in run.node.suspended())
+
+
+def vm_now(run: Run) -> tuple[Vm, NodeFacts | None]:
+    """What became of the VM, and the facts of the one that runs now.
+
+    Raises:
+        NodeUnreachable: It lives, but does not answer.
+    """
+    seen = run.state.node
+    try:
+        facts = run.node.observe()
+    except NodeUnreachable:
+        if seen is not None and not is_alive(seen):
+            return Vm.DEAD, None
+        raise
+    if seen is None:
+        return Vm.UNSEEN, facts
+    return (Vm.SAME if is_same(seen, facts) else Vm.RESTARTED), facts
+
+
+def _intention(state: UpgradeState, vm: Vm) -> str:
+    if state.phase == Phase.ROLLING_BACK and vm is Vm.SAME:
+        return "finish the rollback"
+    if vm in (Vm.RESTARTED, Vm.DEAD) and state.plan is not None:
+        return "record that the live changes died with the VM, and clean up; then upgrade afresh"
+    if state.plan is None:
+        return "begin again with the same package if it is still there, else clean up and record the end"
+    if state.passed_no_return:
+        return "run the callbacks without an outcome again and finish the upgrade"
+    return "go on from the first step that is not done; with --rollback undo the steps instead"
+
+
+# ---------------------------------------------------------------- acting
+
+
+def opened_run(house: House) -> Run:
+    """The unfinished upgrade, in hand.
+
+    Raises:
+        NothingToRecover: There is none.
+    """
+    state = last_upgrade(house.journal)
+    if state is None or not state.is_open:
+        raise NothingToRecover(
+            "No upgrade is unfinished on this node.", next="'relup status' shows what runs."
+        )
+    return Run(house=house, options=Options.from_record(state.requested.options), state=state)
+
+
+def recover(house: House, *, direction: Direction, reopen: Callable[[str], Package]) -> UpgradeState:
+    """Bring the unfinished upgrade to an end.
+
+    Args:
+        house: What there is to work with.
+        direction: `do` goes on, `undo` rolls back.
+        reopen: Opens a package by its path, for an upgrade that had no plan yet.
+
+    Raises:
+        NothingToRecover: There is no unfinished upgrade.
+        PastNoReturn: A rollback was asked for and is not possible; nothing was changed.
+        RolledBack, BetweenReleases, NodeUnreachable: As in `upgrade`.
+    """
+    run = opened_run(house)
+    if direction == "undo":
+        refuse_past_no_return(run)
+    vm, facts = vm_now(run)
+    if vm in (Vm.RESTARTED, Vm.DEAD):
+        return _after_vm_death(run, facts)
+    run.record(UpgradeResumed(by=house.by, direction=direction))
+    if run.state.plan is None:
+        return _from_the_start(run, direction, reopen)
+    settle(run)
+    if direction == "undo" or run.state.phase == Phase.ROLLING_BACK:
+        return _back(run)
+    return go_on(run)
+
+
+def _back(run: Run) -> UpgradeState:
+    if not run.state.rollback_begun:
+        run.record(RollbackStarted(automatic=False, by=run.house.by))
+    finish_rollback(run)
+    return run.state
+
+
+def _from_the_start(run: Run, direction: Direction, reopen: Callable[[str], Package]) -> UpgradeState:
+    """Nothing but the staging was touched: begin again, or clean up."""
+    remove_tree(run.house.place.staging(run.upgrade_id))
+    if direction == "undo":
+        run.record(UpgradeInterrupted(why="given up by recover --rollback", runs_now=UNTOUCHED))
+        return run.state
+    prepare(run, lambda: reopen(run.state.requested.tarball))
+    return go_on(run)
+
+
+def _after_vm_death(run: Run, facts: NodeFacts | None) -> UpgradeState:
+    """The live changes died with the VM: what is left are files."""
+    if facts is not None:
+        run.record(NodeRestarted(node=observation(facts)))
+    if _was_made_permanent(run):
+        return _succeeded_by_restart(run)
+    _remove_files(run, facts)
+    boots = read_marker(run.house.place.root).version or "the base release"
+    runs_now = facts.running_version if facts else f"nothing; the next start boots {boots}"
+    run.record(
+        UpgradeInterrupted(
+            why="the VM ended during the upgrade and its live changes with it",
+            runs_now=runs_now or "a node that does not tell its version",
+        )
+    )
+    return run.state
+
+
+def _was_made_permanent(run: Run) -> bool:
+    """The last step was done, and only the record of the end is missing."""
+    plan = run.state.plan
+    return (
+        plan is not None
+        and run.state.phase == Phase.CHANGING
+        and run.house.place.tree(plan.target_version).is_dir()
+        and read_marker(run.house.place.root).version == plan.target_version
+    )
+
+
+def _succeeded_by_restart(run: Run) -> UpgradeState:
+    for number, step in run.state.steps_to_do():
+        assert isinstance(step, MakePermanent), "the marker is written by the last step"
+        run.observed(number, step, "do", note="the marker names the target")
+    run.record(UpgradeSucceeded(took_us=0))
+    return run.state
+
+
+def _remove_files(run: Run, facts: NodeFacts | None) -> None:
+    place = run.house.place
+    remove_tree(place.staging(run.upgrade_id))
+    for record in run.state.records:
+        step = from_record(record)
+        if isinstance(step, MakePermanent) and run.state.outcome(record.number, "do"):
+            restore_marker(run)
+        if isinstance(step, DeployTarget) and run.state.outcome(record.number, "do") is not None:
+            tree = place.tree(step.version)
+            if facts is None or facts.boot_tree != str(tree):
+                remove_tree(tree)

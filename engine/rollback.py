@@ -1,0 +1,116 @@
+"""Undoing: the steps that were begun, newest first, until the old release runs whole.
+
+One way back for a failed upgrade, for an interrupted one, for `recover --rollback` and for
+`relup rollback` of a finished hop. It never purges hard and never restarts the VM: where a process cannot
+be moved, it stops and says which modules are on which side.
+"""
+
+from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, StepFailure
+from engine.hands import act_for
+from engine.interrupts import Heed, heed
+from engine.readback import differences, listed, live_sides
+from engine.release.deploy import remove_tree
+from engine.run import Run, failure_of
+from engine.settle import is_seen
+from engine.steps import first_irreversible
+from journal.events import (
+    Failure,
+    ModuleChange,
+    RollbackFailed,
+    RollbackFinished,
+    RollbackStarted,
+    UpgradeFailed,
+)
+
+RECOVER = (
+    "Run 'relup recover --report' to see what is what, then 'relup recover' or 'relup recover --rollback'."
+)
+
+
+def refuse_past_no_return(run: Run) -> None:
+    """Refuse to undo what cannot be undone.
+
+    Raises:
+        PastNoReturn: A function or callback of the hop was begun.
+    """
+    if not run.state.passed_no_return:
+        return
+    number = first_irreversible(run.state.records)
+    record = next(record for record in run.state.records if record.number == number)
+    error = PastNoReturn(
+        f"Step {record.number} ({record.name} {record.subject}) has run, and what it did cannot be undone.",
+        next="To boot the old release at the next start: 'relup rollback --boot-only'. "
+        "For a full restore: the backup of data/ and the old release.",
+    )
+    error.runs_now = "nothing was changed"
+    raise error
+
+
+def roll_back(run: Run, *, cause: Failure | None, automatic: bool) -> None:
+    """Undo every begun step and read the old release back.
+
+    Args:
+        run: The upgrade in hand, not past its point of no return.
+        cause: Why, when it was a failure.
+        automatic: Nobody asked for it.
+
+    Raises:
+        BetweenReleases: A step could not be undone; the journal says what is on which side.
+        NodeUnreachable: The node was lost on the way; nobody knows how the step in hand ended.
+    """
+    run.record(RollbackStarted(automatic=automatic, by=run.house.by, cause=cause))
+    finish_rollback(run)
+
+
+def finish_rollback(run: Run) -> None:
+    """Go on with a rollback that has been started."""
+    try:
+        _undo_steps(run)
+        _check_old_release(run)
+    except (StepFailure, Refusal) as failure:
+        raise between_releases(run, failure, rollback_failed=True) from failure
+    remove_tree(run.house.place.staging(run.upgrade_id))
+    run.node.dismiss()
+    run.record(RollbackFinished())
+
+
+def _undo_steps(run: Run) -> None:
+    for number, step in run.state.steps_to_undo():
+        heeded = heed(run.house.interrupts(), run.state)
+        if heeded == Heed.STOP_HERE:
+            raise StepFailure("Asked twice to stop, the rollback stopped.", name="interrupted", next=RECOVER)
+        if is_seen(run, step, "undo"):
+            run.observed(number, step, "undo", note="nothing to undo: the world is as before the step")
+        else:
+            run.walk(number, step, "undo", act_for(run, number, step, "undo"))
+
+
+def _check_old_release(run: Run) -> None:
+    old = {change.module: change.from_md5 for change in planned_changes(run)}
+    wrong = differences(run.node, old)
+    if wrong:
+        raise StepFailure(
+            f"After the rollback the live code is not the old one: {listed(wrong)}.",
+            name="verification_failed",
+            next=RECOVER,
+        )
+
+
+def planned_changes(run: Run) -> list[ModuleChange]:
+    """Every module that the plan moves."""
+    return [change for record in run.state.records for change in record.modules]
+
+
+def between_releases(run: Run, failure: RelupError, *, rollback_failed: bool) -> BetweenReleases:
+    """Record that the upgrade ended with neither release whole; the error that tells the operator."""
+    old, new = live_sides(run.node, planned_changes(run))
+    runs_now = (
+        f"between releases: {len(new)} modules of the target and {len(old)} of the old release are live"
+    )
+    told = failure_of(failure, runs_now=runs_now)
+    if rollback_failed:
+        run.record(RollbackFailed(failure=told, on_old=old, on_new=new))
+    run.record(UpgradeFailed(failure=told, ended_as="between_releases", on_old=old, on_new=new))
+    error = BetweenReleases(failure.happened, next=RECOVER, name=failure.name)
+    error.runs_now = f"{runs_now}; on the old side: {listed(list(old)) or 'none'}"
+    return error

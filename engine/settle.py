@@ -1,0 +1,128 @@
+"""Giving an end to a step of whose end nobody knows: the agent's word, else what the world shows.
+
+The loop comes here when a connection broke under a step, and recovery when a tool died in one. What
+neither the agent nor the world can tell stays open, and the step is walked again: every step is safe to
+walk twice, and callbacks are idempotent by contract.
+"""
+
+import time
+from typing import assert_never
+
+from engine.errors import StepFailure
+from engine.hands import judged
+from engine.node import door
+from engine.readback import differences, sides
+from engine.release.manifest import read_manifest, verify_tree
+from engine.release.marker import read_marker
+from engine.run import Run, failure_of
+from engine.steps import (
+    ApplyFunction,
+    ChangeCode,
+    DeployTarget,
+    LoadModules,
+    MakePermanent,
+    RestartApplication,
+    RunCallback,
+    SetCodePath,
+    Step,
+    UnpackTarget,
+    VerifyNode,
+    VerifyPackage,
+    from_record,
+    name_of,
+)
+from journal.events import Direction, StepFailed, StepSucceeded
+
+POLL_S = 0.1
+PATIENCE_S = 420.0
+"""Longer than any deadline inside the VM: an agent that is still at it is waited for."""
+
+
+def settle(run: Run) -> None:
+    """Record the end of the step in hand, where it can be known."""
+    unsettled = run.state.unsettled
+    if unsettled is None:
+        return
+    record, direction = unsettled
+    step = from_record(record)
+    if step.is_live and _told_by_agent(run, record.number, step, direction):
+        return
+    if is_seen(run, step, direction):
+        run.observed(
+            record.number, step, direction, note="seen to be done when the upgrade was taken up again"
+        )
+
+
+def _told_by_agent(run: Run, number: int, step: Step, direction: Direction) -> bool:
+    attempt = run.state.next_attempt(number, direction) - 1
+    key = door.StepKey(upgrade_id=run.upgrade_id, step=number, attempt=attempt, direction=direction)
+    report = _report(run, key)
+    if report is None:
+        return False
+    try:
+        evidence = judged(report)
+    except StepFailure as failure:
+        run.record(
+            StepFailed(
+                step=number,
+                name=name_of(step),
+                attempt=attempt,
+                direction=direction,
+                failure=failure_of(failure, runs_now="what the entries after this one say"),
+                reverted=failure.reverted,
+                evidence=failure.evidence,
+            )
+        )
+    else:
+        run.record(
+            StepSucceeded(
+                step=number, name=name_of(step), attempt=attempt, direction=direction, evidence=evidence
+            )
+        )
+    return True
+
+
+def _report(run: Run, key: door.StepKey) -> door.StepReport | None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        answer = run.node.outcome(key)
+        if not isinstance(answer, door.StillRunning):
+            return answer
+        if time.monotonic() > deadline:
+            raise StepFailure(
+                f"The agent in the VM is still at step {key.step} ({answer.stage}) after {PATIENCE_S:.0f} s.",
+                name="agent_still_running",
+                next="Wait, and run 'relup recover' again.",
+            )
+        time.sleep(POLL_S)
+
+
+def is_seen(run: Run, step: Step, direction: Direction) -> bool:
+    """The world already is as `step`, walked in `direction`, leaves it."""
+    place = run.house.place
+    match step:
+        case DeployTarget(version=version):
+            if direction == "undo":
+                return not place.tree(version).exists()
+            manifest = read_manifest(place.tree(version))
+            staged = place.staging(run.upgrade_id).exists()
+            return manifest is not None and not staged and not verify_tree(place.tree(version), manifest)
+        case SetCodePath(moves=moves):
+            wanted = {move.new if direction == "do" else move.old for move in moves} - {None}
+            unwanted = {move.old if direction == "do" else move.new for move in moves} - {None}
+            path = set(run.node.code_path())
+            return wanted <= path and not unwanted & path
+        case LoadModules() | ChangeCode():
+            changes = step.modules if isinstance(step, LoadModules) else (step.module,)
+            return not differences(run.node, sides(changes, direction))
+        case RestartApplication(application=application, modules=modules):
+            known = run.node.applications().get(application)
+            running = known is not None and known.running
+            return running and not differences(run.node, sides(modules, direction))
+        case MakePermanent(version=version):
+            marked = read_marker(place.root).version
+            before = run.state.plan.previous_marker if run.state.plan else None
+            return marked == (version if direction == "do" else before)
+        case VerifyPackage() | UnpackTarget() | VerifyNode() | ApplyFunction() | RunCallback():
+            return False
+    assert_never(step)

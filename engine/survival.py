@@ -1,0 +1,37 @@
+"""Did the hop cost connections? Only those count that the hop itself ended, never a client's own leaving."""
+
+from collections.abc import Iterable
+
+from engine.errors import StepFailure
+from engine.run import Run
+from journal.events import EndedProcess
+
+PURGED = "purged"
+"""The reason the agent gives for a process that a purge has ended, which only --kill-blockers allows."""
+
+
+def lost_connections(ended: Iterable[EndedProcess], *, purged_too: bool) -> list[EndedProcess]:
+    """The connection processes among those that ended: the ones with a client."""
+    return [
+        process
+        for process in ended
+        if process.client_id is not None and (purged_too or process.reason != PURGED)
+    ]
+
+
+def check_survival(run: Run) -> None:
+    """Compare the connections that the hop has ended so far with what the operator accepts.
+
+    Raises:
+        StepFailure: There are more.
+    """
+    lost = lost_connections(run.state.ended, purged_too=not run.options.kill_blockers)
+    if len(lost) <= run.options.max_lost:
+        return
+    first = lost[0]
+    raise StepFailure(
+        f"The hop has ended {len(lost)} client connections, {run.options.max_lost} were accepted; "
+        f"the first: {first.client_id} ({first.pid}), {first.reason}.",
+        name="connections_lost",
+        next="Look at the reasons with 'relup logs --steps'; --max-lost accepts more.",
+    )

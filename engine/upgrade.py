@@ -1,0 +1,222 @@
+"""The one loop: from a request to a node that runs the target, or runs on as it was.
+
+`recover` enters the same loop at `go_on`. Before `PlanResolved` nothing but the staging folder is touched;
+a failure before the point of no return is rolled back, one after it stops and says what runs.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from engine.errors import Interrupted, NodeUnreachable, RelupError, RolledBack, StepFailure
+from engine.hands import act_for
+from engine.history import last_upgrade
+from engine.incarnation import observation
+from engine.interrupts import Heed, heed
+from engine.options import Options
+from engine.release.deploy import remove_tree
+from engine.release.package import Package
+from engine.rollback import RECOVER, between_releases, roll_back
+from engine.run import House, Run, failure_of
+from engine.settle import settle
+from engine.state import UpgradeState
+from engine.steps import PREPARATION, Step, name_of
+from engine.survey import UpgradeOpen, resolved_plan
+from engine.survival import check_survival
+from journal.events import (
+    Failure,
+    NodeObserved,
+    UpgradeFailed,
+    UpgradeId,
+    UpgradeInterrupted,
+    UpgradeRefused,
+    UpgradeRequested,
+    UpgradeSucceeded,
+)
+
+UNTOUCHED = "nothing was changed; the node runs what it ran before"
+
+
+def upgrade(
+    house: House, open_package: Callable[[], Package], *, tarball: str, options: Options
+) -> UpgradeState:
+    """Walk one hop from beginning to end.
+
+    Args:
+        house: What there is to work with.
+        open_package: Hands over the package that was opened before privileges were dropped, or raises what
+            opening it raised: also such a refusal belongs into the journal.
+        tarball: Its path, for the journal.
+        options: The operator's choices.
+
+    Returns:
+        The finished upgrade.
+
+    Raises:
+        Refusal: Nothing was touched.
+        RolledBack: A step failed and all was undone.
+        BetweenReleases: A step failed past the point of no return, or could not be undone.
+        NodeUnreachable: The node was lost.
+        Interrupted: The operator asked to stop, and all was undone.
+    """
+    refuse_if_open(house)
+    run = request(house, tarball=tarball, options=options)
+    prepare(run, open_package)
+    return go_on(run)
+
+
+def refuse_if_open(house: House) -> None:
+    """Refuse to begin while an upgrade is unfinished."""
+    state = last_upgrade(house.journal)
+    if state is not None and state.is_open:
+        raise UpgradeOpen(
+            f"The upgrade {state.upgrade_id} has not ended ({state.phase.value}).",
+            next=RECOVER,
+        )
+
+
+def request(house: House, *, tarball: str, options: Options) -> Run:
+    """Write the request down; from here on every end of it is an entry too."""
+    upgrade_id = new_upgrade_id(house.clock.now_ns())
+    event = UpgradeRequested(
+        by=house.by, tarball=tarball, options=options.recorded(), waivers=options.waivers
+    )
+    house.journal.append(event, upgrade_id=upgrade_id)
+    return Run(house=house, options=options, state=UpgradeState(upgrade_id=upgrade_id, requested=event))
+
+
+def new_upgrade_id(now_ns: int) -> UpgradeId:
+    """Sortable by time, unique by four random bytes: `20260714T031502Z-9f86d081`."""
+    stamp = datetime.fromtimestamp(now_ns / 1e9, tz=UTC).strftime("%Y%m%dT%H%M%SZ")
+    return UpgradeId(f"{stamp}-{os.urandom(4).hex()}")
+
+
+# ---------------------------------------------------------------- before the plan
+
+
+def prepare(run: Run, open_package: Callable[[], Package]) -> None:
+    """Observe the node, verify and unpack the package, make the plan; or refuse and leave nothing behind."""
+    try:
+        observe(run)
+        with open_package() as package:
+            for number, step in enumerate(PREPARATION, start=1):
+                run.walk(number, step, "do", act_for(run, number, step, "do", package=package))
+        run.record(resolved_plan(run))
+    except Interrupted as stopped:
+        _clean_up(run)
+        stopped.runs_now = UNTOUCHED
+        run.record(UpgradeInterrupted(why=stopped.happened, runs_now=UNTOUCHED))
+        raise
+    except RelupError as refusal:
+        _clean_up(run)
+        refusal.runs_now = refusal.runs_now or UNTOUCHED
+        run.record(UpgradeRefused(failure=failure_of(refusal, runs_now=UNTOUCHED)))
+        raise
+
+
+def observe(run: Run) -> None:
+    """Write down which VM this upgrade works on, and how many clients it has."""
+    facts = run.node.observe()
+    run.record(NodeObserved(node=observation(facts), connections=run.node.connections()))
+
+
+def _clean_up(run: Run) -> None:
+    remove_tree(run.house.place.staging(run.upgrade_id))
+
+
+# ---------------------------------------------------------------- the steps of the plan
+
+
+def go_on(run: Run) -> UpgradeState:
+    """Walk what is left of the plan, undo it when it fails, write the end down."""
+    try:
+        _walk_plan(run)
+    except StepFailure as failure:
+        raise _after_failure(run, failure) from failure
+    except OSError as error:
+        failure = StepFailure(
+            f"A file operation failed: {error}.", next="Free the cause, then upgrade again."
+        )
+        raise _after_failure(run, failure) from error
+    _finish(run)
+    return run.state
+
+
+def _walk_plan(run: Run) -> None:
+    for number, step in run.state.steps_to_do():
+        _heed(run)
+        try:
+            run.walk(number, step, "do", act_for(run, number, step, "do"))
+        except NodeUnreachable as lost:
+            _after_lost_connection(run, step, lost)
+        if step.is_live:
+            check_survival(run)
+
+
+def _heed(run: Run) -> None:
+    match heed(run.house.interrupts(), run.state):
+        case Heed.GO_ON:
+            return
+        case Heed.GO_ON_ANYWAY:
+            run.house.progress.note(
+                "past the point of no return: the upgrade goes on to its end, because stopping here would "
+                "leave the node between releases; ask once more to stop after the step in hand"
+            )
+        case Heed.ROLL_BACK:
+            raise StepFailure("The operator asked to stop.", name=Interrupted.name, next="Upgrade again.")
+        case Heed.STOP_HERE:
+            raise _stopped_here(run)
+
+
+def _stopped_here(run: Run) -> RelupError:
+    error = Interrupted("Asked twice to stop, the upgrade stopped after the step in hand.", next=RECOVER)
+    if not run.state.changed_live_code:
+        error.runs_now = "the old release; the upgrade is unfinished"
+        return error
+    return between_releases(run, error, rollback_failed=False)
+
+
+def _after_lost_connection(run: Run, step: Step, lost: NodeUnreachable) -> None:
+    """Ask over a new connection how the step ended; give the question back when nobody can tell."""
+    run.hang_up()
+    try:
+        settle(run)
+    except NodeUnreachable:
+        raise _lost_for_good(step, lost) from lost
+    if run.state.unsettled is not None:
+        raise _lost_for_good(step, lost)
+
+
+def _lost_for_good(step: Step, lost: NodeUnreachable) -> NodeUnreachable:
+    lost.happened = f"The node was lost in {name_of(step)}: {lost.happened}"
+    lost.runs_now = "unknown: nobody has said how that step ended; the journal has all the others"
+    lost.next = "Run 'relup recover' when the node answers again; 'relup recover --report' changes nothing."
+    return lost
+
+
+def _after_failure(run: Run, failure: RelupError) -> RelupError:
+    """Undo, or say why that cannot be; the error to leave with."""
+    if run.state.passed_no_return:
+        return between_releases(run, failure, rollback_failed=False)
+    told = failure_of(failure, runs_now="being rolled back")
+    roll_back(run, cause=told, automatic=True)
+    kind = Interrupted if failure.name == Interrupted.name else RolledBack
+    error = kind(failure.happened, next=failure.next, name=failure.name)
+    error.runs_now = "the old release, whole: every step was undone and read back"
+    ended = Failure(name=told.name, happened=told.happened, runs_now=error.runs_now, next=told.next)
+    run.record(UpgradeFailed(failure=ended, ended_as="rolled_back"))
+    return error
+
+
+def _finish(run: Run) -> None:
+    run.node.dismiss()
+    run.record(
+        UpgradeSucceeded(
+            took_us=run.took_us,
+            connections_before=run.state.connections_before,
+            connections_after=run.node.connections(),
+            worst_suspend_us=run.state.worst_suspend_us or None,
+            worst_stall_us=run.state.worst_stall_us or None,
+            ended=run.state.ended,
+        )
+    )
