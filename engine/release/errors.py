@@ -342,6 +342,12 @@ class CannotWriteTree(BadPlace):
     name = "cannot_write_tree"
 
 
+class StagingDamaged(BadPlace):
+    """A staging folder that was left by an earlier run is not what was unpacked into it."""
+
+    name = "staging_damaged"
+
+
 class TargetTreeExists(BadPlace):
     """A tree of the target version is there and must not be replaced."""
 

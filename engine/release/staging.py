@@ -1,0 +1,103 @@
+"""The staging folder `<RootDir>/relup/.staging-<upgrade id>`: made private, removed whole."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from engine.errors import RelupError
+from engine.place import STAGING_PREFIX
+from engine.release.errors import StagingExists, UnsafeRelupFolder
+from engine.release.faults import cannot_write
+from engine.release.manifest import manifest_path
+
+REMOVED_PREFIX = ".removed-"
+"""Of a tree that has lost its name and is being removed."""
+
+
+@contextmanager
+def new_staging(staging: Path, *, doing: str) -> Iterator[None]:
+    """A new empty staging folder, 0700; removed again when the work in it fails.
+
+    An OSError of the work becomes an error of ours that says what was being done.
+
+    Raises:
+        StagingExists, BadPlace: It cannot be made.
+    """
+    try:
+        make_relup_folder(staging.parent)
+        staging.mkdir(mode=0o700)
+    except FileExistsError:
+        raise StagingExists(
+            f"the staging folder {staging} is already there", next="Run 'relup recover' or 'relup clean'."
+        ) from None
+    except OSError as fault:
+        raise cannot_write(fault, f"making the staging folder {staging}") from fault
+    try:
+        _forget_inherited_rights(staging)
+        yield
+    except OSError as fault:
+        raise _removed_after(staging, cannot_write(fault, doing)) from fault
+    except BaseException as fault:
+        _removed_after(staging, fault)
+        raise
+
+
+def make_relup_folder(relup: Path) -> None:
+    """Make `<RootDir>/relup/` when it is missing.
+
+    Raises:
+        UnsafeRelupFolder: It is a symlink or no folder.
+        OSError: It cannot be made.
+    """
+    with suppress(FileExistsError):
+        relup.mkdir(mode=0o755)
+    if not stat.S_ISDIR(os.lstat(relup).st_mode):
+        raise UnsafeRelupFolder(
+            f"{relup} is not a folder of its own", next="Remove the file or symlink that lies there."
+        )
+
+
+def remove_staging(staging: Path) -> None:
+    """Remove a staging folder and its manifest; nothing to do when they are not there.
+
+    Raises:
+        BadPlace: A file operation failed.
+    """
+    try:
+        _remove(staging)
+    except OSError as fault:
+        raise cannot_write(fault, f"removing the staging folder {staging}") from fault
+
+
+def leftovers(relup: Path) -> list[Path]:
+    """Staging folders, their manifests and half-removed trees below relup/, in order of their names."""
+    if not relup.is_dir():
+        return []
+    return sorted(item for item in relup.iterdir() if item.name.startswith((STAGING_PREFIX, REMOVED_PREFIX)))
+
+
+def _remove(staging: Path) -> None:
+    manifest_path(staging).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(staging)
+
+
+def _removed_after(staging: Path, cause: BaseException) -> BaseException:
+    """Remove a staging folder because of a fault, which also tells when that fails."""
+    try:
+        _remove(staging)
+    except OSError as left:
+        if isinstance(cause, RelupError):
+            cause.next += f" The staging folder {staging} could not be removed ({left.strerror}): remove it."
+        cause.add_note(f"{staging} could not be removed: {left}")
+    return cause
+
+
+def _forget_inherited_rights(folder: Path) -> None:
+    """A set-group-id bit or a default ACL above would change the modes of all that is written."""
+    folder.chmod(0o700)
+    with suppress(OSError):
+        os.removexattr(folder, "system.posix_acl_default")
