@@ -1,4 +1,4 @@
-"""From the parse tree of an Erlang text term to the term. Literals are decoded here; grammar is in `terms`."""
+"""From the parse tree of an Erlang text term to the term. The grammar is in `terms`, literals are decoded here."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -39,7 +39,7 @@ def script_at(source: str, line: int, column: int, problem: str) -> ScriptTerm:
 
 
 class TermBuilder:
-    """Builds one term; `positions` grows as it goes (`id` of each tuple and call to its place)."""
+    """Builds one term; `positions` grows as it goes (`id` of each tuple, atom and call to its place)."""
 
     def __init__(self, *, source: str, calls: bool) -> None:
         self.positions: dict[int, Position] = {}
@@ -50,7 +50,7 @@ class TermBuilder:
             "float": self._float,
             "character": lambda tree: self._character(_token(tree, 0)),
             "string": lambda tree: [ord(letter) for letter in self._text(tree.children)],
-            "atom": lambda tree: self._atom(tree),
+            "atom": lambda tree: self._placed(self._atom(tree), tree),
             "tuple": self._tuple,
             "nil": lambda tree: [],
             "list": self._list,

@@ -53,7 +53,8 @@ CHARACTER: /\$(?:\\(?:x\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{2}|[0-7]{1,3}|\^.|.)|[^\\])
 STRING: /"(?:[^"\\]|\\.)*"/s
 QUOTED_ATOM: /'(?:[^'\\]|\\.)*'/s
 FUN.4: /fun(?![\w@])/
-KEYWORD.4: /(?:after|and|andalso|band|begin|bnot|bor|bsl|bsr|bxor|case|catch|cond|div|else|end|if|let|maybe|not|of|or|orelse|receive|rem|try|when|xor)(?![\w@])/
+KEYWORD.4: /(?:after|and|andalso|band|begin|bnot|bor|bsl|bsr|bxor|case|catch|cond|div|else|end|if|let|maybe)(?![\w@])/
+    | /(?:not|of|or|orelse|receive|rem|try|when|xor)(?![\w@])/
 VARIABLE: /[A-Z_\u00c0-\u00d6\u00d8-\u00de][\w@]*/
 ATOM: /[a-z\u00df-\u00f6\u00f8-\u00ff][\w@]*/
 OPERATOR: /:=|==|=:=|\/=|=\/=|=<|>=|->|<-|\|\||\+\+|--|[=;!*?]/
