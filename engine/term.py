@@ -233,8 +233,37 @@ class _Pair:
 
 _PLAIN_ATOM = re.compile(r"[a-z][A-Za-z0-9_@]*")
 _RESERVED = frozenset(
-    "after and andalso band begin bnot bor bsl bsr bxor case catch cond div else end fun if let maybe not of"
-    " or orelse receive rem try when xor".split()
+    [
+        "after",
+        "and",
+        "andalso",
+        "band",
+        "begin",
+        "bnot",
+        "bor",
+        "bsl",
+        "bsr",
+        "bxor",
+        "case",
+        "catch",
+        "cond",
+        "div",
+        "else",
+        "end",
+        "fun",
+        "if",
+        "let",
+        "maybe",
+        "not",
+        "of",
+        "or",
+        "orelse",
+        "receive",
+        "rem",
+        "try",
+        "when",
+        "xor",
+    ]
 )
 _HUGE_BITS = 10_000
 """Beyond it Python refuses decimal digits (its limit is 4,300 of them); Erlang reads `16#…` as well."""
