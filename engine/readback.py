@@ -6,7 +6,7 @@ from engine.errors import StepFailure
 from engine.node.door import Node
 from engine.run import Run
 from engine.state import Outcome, UpgradeState
-from engine.steps import VerifyNode, from_record
+from engine.steps import RestartApplication, from_record
 from journal.events import Direction, Evidence, ModuleChange
 
 SHOWN = 10
@@ -56,19 +56,21 @@ def differences(node: Node, expected: dict[str, str | None]) -> list[str]:
 
 
 def _stopped_applications(run: Run) -> list[str]:
-    wanted = {
-        name: version
+    restarted = [
+        step
         for record in run.state.records
-        if isinstance(step := from_record(record), VerifyNode)
-        for name, version in step.applications
-    }
-    if not wanted:
+        if run.state.outcome(record.number, "do") == Outcome.SUCCEEDED
+        and isinstance(step := from_record(record), RestartApplication)
+    ]
+    if not restarted:
         return []
     running = run.node.applications()
     return [
-        f"application {name} {version} does not run"
-        for name, version in wanted.items()
-        if name not in running or not running[name].running or running[name].version != version
+        f"application {step.application} {step.version} does not run"
+        for step in restarted
+        if step.application not in running
+        or not running[step.application].running
+        or running[step.application].version != step.version
     ]
 
 

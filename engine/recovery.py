@@ -17,6 +17,7 @@ from engine.options import Options
 from engine.readback import live_sides
 from engine.release.deploy import remove_tree
 from engine.release.marker import read_marker
+from engine.release.staging import remove_staging
 from engine.release.package import Package
 from engine.rollback import finish_rollback, planned_changes, refuse_past_no_return
 from engine.run import House, Run
@@ -186,7 +187,7 @@ def _back(run: Run) -> UpgradeState:
 
 def _from_the_start(run: Run, direction: Direction, reopen: Callable[[str], Package]) -> UpgradeState:
     """Nothing but the staging was touched: begin again, or clean up."""
-    remove_tree(run.house.place.staging(run.upgrade_id))
+    remove_staging(run.house.place.staging(run.upgrade_id))
     if direction == "undo":
         run.record(UpgradeInterrupted(why="given up by recover --rollback", runs_now=UNTOUCHED))
         return run.state
@@ -233,7 +234,7 @@ def _succeeded_by_restart(run: Run) -> UpgradeState:
 
 def _remove_files(run: Run, facts: NodeFacts | None) -> None:
     place = run.house.place
-    remove_tree(place.staging(run.upgrade_id))
+    remove_staging(place.staging(run.upgrade_id))
     for record in run.state.records:
         step = from_record(record)
         if isinstance(step, MakePermanent) and run.state.outcome(record.number, "do"):

@@ -9,7 +9,7 @@ from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, St
 from engine.hands import act_for
 from engine.interrupts import Heed, heed
 from engine.readback import differences, listed, live_sides
-from engine.release.deploy import remove_tree
+from engine.release.staging import remove_staging
 from engine.run import Run, failure_of
 from engine.settle import is_seen
 from engine.steps import first_irreversible
@@ -69,7 +69,7 @@ def finish_rollback(run: Run) -> None:
         _check_old_release(run)
     except (StepFailure, Refusal) as failure:
         raise between_releases(run, failure, rollback_failed=True) from failure
-    remove_tree(run.house.place.staging(run.upgrade_id))
+    remove_staging(run.house.place.staging(run.upgrade_id))
     run.node.dismiss()
     run.record(RollbackFinished())
 

@@ -14,6 +14,7 @@ from engine.node.door import Node
 from engine.options import Options
 from engine.place import Place
 from engine.progress import Progress
+from engine.release.manifest import Manifest
 from engine.state import UpgradeState, next_state
 from engine.steps import Step, name_of, subject_of
 from journal.door import Journal
@@ -55,6 +56,8 @@ class Run:
     house: House
     options: Options
     state: UpgradeState
+    manifest: Manifest | None = None
+    """Of the staging, when this very process unpacked it."""
     _node: Node | None = None
 
     def __post_init__(self) -> None:

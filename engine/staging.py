@@ -7,9 +7,8 @@ whole staging from a torn one.
 from pathlib import Path
 
 from engine.errors import StepFailure
-from engine.release.deploy import deploy as deploy_tree
-from engine.release.deploy import remove_tree
-from engine.release.manifest import Manifest, manifest_path, read_manifest, verify_tree
+from engine.release.deploy import deploy_tree, remove_tree
+from engine.release.manifest import write_manifest
 from engine.release.marker import read_marker, remove_marker, write_marker
 from engine.release.package import Package
 from engine.run import Run
@@ -37,9 +36,13 @@ def unpack(run: Run, package: Package) -> Evidence:
         interrupted=lambda: asked_to_stop(run),
         low_priority=not run.options.full_speed,
     )
-    manifest_path(staging).write_bytes(manifest.encoded())
+    write_manifest(staging, manifest)
+    run.manifest = manifest
     return Evidence(
-        path=str(staging), members=manifest.files, bytes=manifest.size, manifest_sha256=manifest.digest()
+        path=str(staging),
+        members=len(manifest.files),
+        bytes=manifest.total_bytes,
+        manifest_sha256=manifest.digest,
     )
 
 
@@ -50,37 +53,16 @@ def asked_to_stop(run: Run) -> bool:
 def deploy(run: Run, version: str) -> Evidence:
     """The staged tree gets its name, durably. A tree of that version that neither runs nor boots gives way."""
     place = run.house.place
-    staging, tree = place.staging(run.upgrade_id), place.tree(version)
-    manifest = staged_manifest(staging)
-    progress = run.house.progress
-    progress.total(len(manifest.entries), unit="files")
-    deploy_tree(
-        staging,
+    tree = place.tree(version)
+    manifest = deploy_tree(
+        place.staging(run.upgrade_id),
         tree,
-        manifest=manifest,
+        manifest=run.manifest,
         replaceable=not is_in_use(run, tree),
-        progress=progress.reached,
+        progress=run.house.progress.reached,
         low_priority=not run.options.full_speed,
     )
-    manifest_path(staging).unlink(missing_ok=True)
-    return Evidence(path=str(tree), manifest_sha256=manifest.digest())
-
-
-def staged_manifest(staging: Path) -> Manifest:
-    """The manifest of a staging folder that is as it was unpacked.
-
-    Raises:
-        StepFailure: It is not, or there is none.
-    """
-    manifest = read_manifest(staging)
-    if manifest is None or any(verify_tree(staging, manifest)):
-        raise StepFailure(
-            f"The staging folder {staging} is not what was unpacked.",
-            name="staging_damaged",
-            next="Upgrade again from the package.",
-            reverted=True,
-        )
-    return manifest
+    return Evidence(path=str(tree), manifest_sha256=manifest.digest)
 
 
 def is_in_use(run: Run, tree: Path) -> bool:

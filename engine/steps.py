@@ -71,6 +71,8 @@ class RestartApplication(_Step, frozen=True, tag="RestartApplication"):
 
     is_live = True
     application: str
+    version: str
+    """Of the application in the target."""
     modules: tuple[ModuleChange, ...]
     old_app_file: str
     new_app_file: str
@@ -78,9 +80,6 @@ class RestartApplication(_Step, frozen=True, tag="RestartApplication"):
 
 class VerifyNode(_Step, frozen=True, tag="VerifyNode"):
     """Read back what the steps before are said to have done."""
-
-    applications: tuple[tuple[str, str], ...] = ()
-    """Name and version of each application that has to run, where the hop restarts it."""
 
 
 class ApplyFunction(_Step, frozen=True, tag="ApplyFunction"):

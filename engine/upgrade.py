@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from engine.errors import Interrupted, NodeUnreachable, RelupError, RolledBack, StepFailure
+from engine.errors import Interrupted, NodeUnreachable, Refusal, RelupError, RolledBack, StepFailure
 from engine.hands import act_for
 from engine.history import last_upgrade
 from engine.incarnation import observation
 from engine.interrupts import Heed, heed
 from engine.options import Options
-from engine.release.deploy import remove_tree
+from engine.release.staging import remove_staging
 from engine.release.package import Package
 from engine.rollback import RECOVER, between_releases, roll_back
 from engine.run import House, Run, failure_of
@@ -121,7 +121,7 @@ def observe(run: Run) -> None:
 
 
 def _clean_up(run: Run) -> None:
-    remove_tree(run.house.place.staging(run.upgrade_id))
+    remove_staging(run.house.place.staging(run.upgrade_id))
 
 
 # ---------------------------------------------------------------- the steps of the plan
@@ -131,13 +131,8 @@ def go_on(run: Run) -> UpgradeState:
     """Walk what is left of the plan, undo it when it fails, write the end down."""
     try:
         _walk_plan(run)
-    except StepFailure as failure:
+    except (StepFailure, Refusal) as failure:
         raise _after_failure(run, failure) from failure
-    except OSError as error:
-        failure = StepFailure(
-            f"A file operation failed: {error}.", next="Free the cause, then upgrade again."
-        )
-        raise _after_failure(run, failure) from error
     _finish(run)
     return run.state
 

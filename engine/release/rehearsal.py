@@ -55,7 +55,7 @@ def _start_vm(tree: Path, version: str, erts_version: str) -> None:
     binaries = tree / f"erts-{erts_version}" / "bin"
     ebins = [str(ebin) for ebin in sorted(tree.glob("lib/*/ebin"))]
     command = [
-        *(str(binaries / "erl"), "-noshell", "-noinput", "-mode", "minimal"),
+        *(str(binaries / "erl"), "-noshell", "-noinput"),
         *("-boot", str(_boot_file(tree, version)), "-pa", *ebins, "-eval", _START_AND_END),
     ]
     places = {"ROOTDIR": str(tree), "BINDIR": str(binaries), "EMU": "beam", "PROGNAME": "erl"}
