@@ -179,7 +179,7 @@ class _Reader:
         try:
             text = text_of(fields[name])
         except ValueError:
-            raise self._malformed(None, f"{name} is no string")
+            raise self._malformed(None, f"{name} is no string") from None
         if not is_version(text):
             raise self._malformed(None, f"{name} {text[:64]!r} is no version")
         return text

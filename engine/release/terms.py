@@ -64,6 +64,7 @@ WHITESPACE: /\s+/
 %ignore WHITESPACE
 """
 _SCRIPT_TOKENS = {"VARIABLE", "KEYWORD", "OPERATOR", "SIGN", "LPAR"}
+_ALSO_IN_TERMS = {"SIGN", "LPAR"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def parse_term(text: str, *, calls: bool = False, source: str = "term") -> Parse
         builder = TermBuilder(source=source, calls=calls)
         return ParsedTerm(builder.built(tree), source, builder.positions)
     except UnexpectedInput as fault:
-        raise _unexpected(fault, source) from None
+        raise _script_in(text, source, until=fault) or _unexpected(fault, source) from None
     except RecursionError:
         raise MalformedTerm(source, 1, 1, "the term is nested too deeply", next=CORRECT_IT) from None
 
@@ -138,18 +139,30 @@ def _parser() -> Lark:
     return Lark(_GRAMMAR, parser="lalr", lexer="basic", propagate_positions=True)
 
 
-def _unexpected(fault: UnexpectedInput, source: str) -> MalformedTerm | ScriptTerm:
+def _script_in(text: str, source: str, *, until: UnexpectedInput) -> ScriptTerm | None:
+    """The refusal of a script, when what makes the text one stands no later than the parser's complaint."""
+    here = (max(until.line, 1), max(until.column, 1))
+    try:
+        for token in _parser().lex(text):
+            place = (token.line or 1, token.column or 1)
+            if place > here:
+                return None
+            if token.type in _SCRIPT_TOKENS and (token.type not in _ALSO_IN_TERMS or place == here):
+                return script_at(source, *place, f"{str(token)!r} makes this a script")
+    except UnexpectedInput:
+        return None
+    return None
+
+
+def _unexpected(fault: UnexpectedInput, source: str) -> MalformedTerm:
     """The parser's complaint as ours."""
     line, column = max(fault.line, 1), max(fault.column, 1)
     if not isinstance(fault, UnexpectedToken):
-        character = getattr(fault, "char", "")
-        problem = (
-            f"{character!r} begins a text that never ends" if character in "\"'" else "no term has this sign"
-        )
-        return MalformedTerm(source, line, column, problem, next=CORRECT_IT)
-    token = fault.token
-    if token.type == "$END":
-        return MalformedTerm(source, line, column, "the text ends in the middle of a term", next=CORRECT_IT)
-    if token.type in _SCRIPT_TOKENS:
-        return script_at(source, line, column, f"{str(token)!r} makes this a script")
-    return MalformedTerm(source, line, column, f"{str(token)[:40]!r} is not expected here", next=CORRECT_IT)
+        problem = "no term has this sign"
+        if getattr(fault, "char", "") in ("'", '"'):
+            problem = "the text that begins here never ends"
+    elif fault.token.type == "$END":
+        problem = "the text ends in the middle of a term"
+    else:
+        problem = f"{str(fault.token)[:40]!r} is not expected here"
+    return MalformedTerm(source, line, column, problem, next=CORRECT_IT)

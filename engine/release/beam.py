@@ -1,0 +1,221 @@
+"""A `.beam` file: its chunks, its module md5, what it imports and exports. Bytes in, values out.
+
+Source: the chunks of OTP's beam_lib manual. The module md5 is the one of `beam_lib:md5/1` and
+`M:module_info(md5)`: MD5 over the significant chunks, with the part of FunT that varies between builds zeroed.
+"""
+
+import functools
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+
+from engine.release.errors import CorruptBeam
+
+MAX_BYTES = 256 * 1024 * 1024
+_GZIP = b"\x1f\x8b"
+_SIGNIFICANT = (b"Atom", b"AtU8", b"Code", b"StrT", b"ImpT", b"ExpT", b"FunT", b"LitT", b"Meta")
+_FUN_ENTRY_BYTES = 24
+_HEADER = Struct(">4sI").unpack_from
+_COUNT = Struct(">I").unpack_from
+_TRIPLE = Struct(">III")
+_BUILD_AGAIN = "Get the package again; this file cannot be loaded."
+
+Function = tuple[str, int]
+"""Name and arity."""
+Import = tuple[str, str, int]
+"""Module, name and arity."""
+
+
+@dataclass(frozen=True)
+class Beam:
+    """One beam, its chunks as they stand in the file.
+
+    Attributes:
+        source: The file, for messages.
+        chunks: Name to contents.
+    """
+
+    source: str
+    chunks: Mapping[bytes, bytes]
+
+    @functools.cached_property
+    def md5(self) -> str:
+        """The module md5, lower-case hex."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for name in _SIGNIFICANT:
+            chunk = self.chunks.get(name)
+            if chunk is not None:
+                digest.update(_without_old_uniq(chunk, self.source) if name == b"FunT" else chunk)
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def atoms(self) -> tuple[str, ...]:
+        """The atom table, atom 1 first.
+
+        Raises:
+            CorruptBeam: It does not hold what it announces.
+        """
+        utf8 = self.chunks.get(b"AtU8")
+        return _atom_table(utf8 if utf8 is not None else self._chunk(b"Atom"), utf8 is not None, self.source)
+
+    @property
+    def module(self) -> str:
+        """The module's name: its first atom."""
+        if not self.atoms:
+            raise _corrupt(self.source, "the atom table is empty")
+        return self.atoms[0]
+
+    @functools.cached_property
+    def exports(self) -> frozenset[Function]:
+        """What it exports, `module_info` included."""
+        return frozenset((self._atom(name), arity) for name, arity, _ in self._triples(b"ExpT"))
+
+    @functools.cached_property
+    def imports(self) -> frozenset[Import]:
+        """The functions of other modules that it calls by name."""
+        return frozenset(
+            (self._atom(module), self._atom(name), arity) for module, name, arity in self._triples(b"ImpT")
+        )
+
+    def _atom(self, index: int) -> str:
+        if not 1 <= index <= len(self.atoms):
+            raise _corrupt(self.source, f"it names atom {index} of {len(self.atoms)}")
+        return self.atoms[index - 1]
+
+    def _chunk(self, name: bytes) -> bytes:
+        chunk = self.chunks.get(name)
+        if chunk is None:
+            raise _corrupt(self.source, f"the chunk {name.decode()} is missing")
+        return chunk
+
+    def _triples(self, name: bytes) -> Iterable[tuple[int, int, int]]:
+        chunk = self._chunk(name)
+        if len(chunk) < 4 or len(chunk) != 4 + _COUNT(chunk)[0] * _TRIPLE.size:
+            raise _corrupt(self.source, f"the chunk {name.decode()} has not the size it announces")
+        return _TRIPLE.iter_unpack(chunk[4:])
+
+
+def read_beam(file: Path) -> Beam:
+    """The beam in a file, gzip-compressed or not.
+
+    Raises:
+        CorruptBeam: It cannot be read, or is no whole beam.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as fault:
+        raise _corrupt(str(file), f"it cannot be read: {fault.strerror}") from None
+    return parse_beam(content, source=str(file))
+
+
+def parse_beam(content: bytes, *, source: str) -> Beam:
+    """The beam that the bytes are.
+
+    Raises:
+        CorruptBeam: They are none, or not a whole one.
+    """
+    if content.startswith(_GZIP):
+        content = _inflated(content, source)
+    if len(content) > MAX_BYTES:
+        raise _corrupt(source, f"it is larger than {MAX_BYTES} bytes")
+    if len(content) < 12 or not content.startswith(b"FOR1") or content[8:12] != b"BEAM":
+        raise _corrupt(source, "it does not begin as a beam does")
+    end = 8 + _COUNT(content, 4)[0]
+    if end > len(content):
+        raise _corrupt(source, f"it ends after {len(content)} of {end} bytes")
+    beam = Beam(source, _chunks(content, end, source))
+    if not (b"Code" in beam.chunks and (b"AtU8" in beam.chunks or b"Atom" in beam.chunks)):
+        raise _corrupt(source, "it has no code or no atoms")
+    return beam
+
+
+def _chunks(content: bytes, end: int, source: str) -> dict[bytes, bytes]:
+    chunks: dict[bytes, bytes] = {}
+    at = 12
+    while at < end:
+        if at + 8 > end:
+            raise _corrupt(source, f"a chunk header is cut off at byte {at}")
+        name, size = _HEADER(content, at)
+        at += 8
+        if at + size > end:
+            raise _corrupt(source, f"the chunk {name.decode('latin-1')} is cut off")
+        chunks.setdefault(name, content[at : at + size])
+        at += (size + 3) & ~3
+    return chunks
+
+
+def _inflated(content: bytes, source: str) -> bytes:
+    """The gzip member's contents, never more than a beam may have."""
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        plain = inflater.decompress(content, MAX_BYTES + 1)
+    except zlib.error:
+        raise _corrupt(source, "its gzip stream is damaged") from None
+    if not inflater.eof and len(plain) <= MAX_BYTES:
+        raise _corrupt(source, "its gzip stream ends in the middle")
+    return plain
+
+
+def _without_old_uniq(chunk: bytes, source: str) -> bytes:
+    """FunT with the last word of each entry zeroed, as beam_lib does before it takes the md5."""
+    if len(chunk) < 4 or (len(chunk) - 4) % _FUN_ENTRY_BYTES:
+        raise _corrupt(source, "the chunk FunT has not the size it announces")
+    kept = bytearray(chunk)
+    zero = b"\0\0\0\0"
+    for at in range(4 + _FUN_ENTRY_BYTES, len(chunk) + 1, _FUN_ENTRY_BYTES):
+        kept[at - 4 : at] = zero
+    return bytes(kept)
+
+
+def _atom_table(chunk: bytes, is_utf8: bool, source: str) -> tuple[str, ...]:
+    """Atoms with a one-byte length; from OTP 28 on a negative count tells that lengths are tagged integers."""
+    if len(chunk) < 4:
+        raise _corrupt(source, "the atom table is cut off")
+    count = int.from_bytes(chunk[:4], signed=True)
+    encoding = "utf-8" if is_utf8 else "latin-1"
+    atoms: list[str] = []
+    at = 4
+    try:
+        for _ in range(abs(count)):
+            size, at = _tagged_size(chunk, at) if count < 0 else (chunk[at], at + 1)
+            if at + size > len(chunk):
+                raise IndexError
+            atoms.append(chunk[at : at + size].decode(encoding))
+            at += size
+    except (IndexError, UnicodeDecodeError):
+        raise _corrupt(source, "the atom table is damaged") from None
+    return tuple(atoms)
+
+
+def _tagged_size(chunk: bytes, at: int) -> tuple[int, int]:
+    """A compact term of tag u (four bits, or eleven in two bytes) and the place after it."""
+    first = chunk[at]
+    if not first & 0x08:
+        return first >> 4, at + 1
+    if not first & 0x10:
+        return (first >> 5) << 8 | chunk[at + 1], at + 2
+    raise IndexError
+
+
+def _corrupt(source: str, problem: str) -> CorruptBeam:
+    return CorruptBeam(f"{source} is no whole beam: {problem}", next=_BUILD_AGAIN)
+
+
+def file_md5s(files: Mapping[str, Path], *, threads: int = 2) -> dict[str, str]:
+    """The module md5 of each file, by the same names.
+
+    Args:
+        threads: Reading and MD5 leave Python's lock, so two threads use two cores for a part of the work.
+
+    Raises:
+        CorruptBeam: One of them is no whole beam.
+    """
+    names = list(files)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        digests = pool.map(lambda name: read_beam(files[name]).md5, names, chunksize=64)
+        return dict(zip(names, digests, strict=True))
