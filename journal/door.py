@@ -1,9 +1,9 @@
 """The journal's door: what a writer and a reader may ask of it, whatever keeps the records."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from journal.events import AnyEvent, Entry, Head, UpgradeId
+from journal.events import AnyEvent, Entry, Head, HistoryCleared, UpgradeId
 
 
 class Journal(Protocol):
@@ -19,6 +19,36 @@ class Journal(Protocol):
 
     def entries(self, start: int = 1) -> Iterator[Entry]:
         """Every kept entry from sequence number `start` on, its chain checked on the way."""
+        ...
+
+    def head(self) -> Head | None:
+        """The last record's sequence number and chain hash; None when there is no record yet."""
+        ...
+
+
+class Beginning(NamedTuple):
+    """Where a replay begins: with the entry after `seq`, on top of what is known of those up to it."""
+
+    seq: int
+    snapshot: bytes | None
+    """The projection's own folded state; None when there is none that fits."""
+    cleared: HistoryCleared | None
+    """Holds the folded state in its `state` when the records up to `seq` were dropped."""
+
+
+class History(Protocol):
+    """What a projection needs of a journal, whether it is being written, read or was exported."""
+
+    def entries(self, start: int = 1) -> Iterator[Entry]:
+        """Every kept entry from sequence number `start` on, its chain checked on the way."""
+        ...
+
+    def replay(self, projection: str | None = None) -> tuple[Beginning, Iterator[Entry]]:
+        """Where the replay of a projection begins, and the entries from there on.
+
+        Args:
+            projection: Name and version under which its snapshots are kept; None for every kept entry.
+        """
         ...
 
     def head(self) -> Head | None:

@@ -51,14 +51,14 @@ def noted(folder: Path) -> Head | None:
     return Head(seq=int(seq), hash=chain_hash)
 
 
-def require_noted(
+def require_whole(
     transaction: "lmdb.Transaction[bytes]",
     identity: Identity,
     found: Head | None,
     note: Head | None,
     folder: Path,
 ) -> None:
-    """Refuse a journal that lacks a record which was acknowledged.
+    """Refuse a journal that has no record, or lacks one which was acknowledged.
 
     Args:
         transaction: A read of the entries, begun after the note was read.
@@ -67,11 +67,13 @@ def require_noted(
     Raises:
         JournalDamaged: The noted record is not there, or is another one.
     """
+    if found == identity.anchor:
+        raise JournalDamaged(f"{folder} holds no record, but a journal begins with one", next=SALVAGE)
     if note is None or note.seq < walk.first_kept(identity) - 1:
         return
     if found is None or note.seq > found.seq:
         raise _missing_records(folder, note, found)
-    if walk.hash_before(transaction, identity, note.seq + 1).hex() != note.hash:
+    if walk.hash_of(transaction, identity, note.seq).hex() != note.hash:
         raise _missing_records(folder, note, found)
 
 

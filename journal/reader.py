@@ -12,6 +12,7 @@ import msgspec
 
 from journal import codec, place
 from journal.child import frames
+from journal.door import Beginning
 from journal.environment import Identity
 from journal.events import Entry, Head
 from journal.view import opened
@@ -43,6 +44,13 @@ class Reader:
         for frame in frames(lambda: _checked(self.folder, start), subject=self.folder):
             yield _batches.decode(frame)
 
+    def replay(self, projection: str | None = None) -> tuple[Beginning, Iterator[Entry]]:
+        """Where the replay of a projection begins, and the entries from there on, of one moment."""
+        stream = frames(lambda: _replayed(self.folder, projection), subject=self.folder)
+        first = msgspec.msgpack.decode(next(stream), type=Beginning)
+        decode = codec.decode
+        return first, (decode(payload) for frame in stream for payload in _batches.decode(frame))
+
     def head(self) -> Head | None:
         """The last record's sequence number and chain hash; None when there is no record yet."""
         for frame in frames(lambda: _head(self.folder), subject=self.folder):
@@ -70,6 +78,16 @@ def _checked(folder: Path, start: int) -> Iterator[bytes]:
     with opened(folder) as view:
         if view is not None:
             yield from map(_encode, view.batches(start))
+
+
+def _replayed(folder: Path, projection: str | None) -> Iterator[bytes]:
+    with opened(folder) as view:
+        if view is None:
+            yield _encode(Beginning(0, None, None))
+            return
+        beginning = view.beginning(projection)
+        yield _encode(beginning)
+        yield from map(_encode, view.batches(beginning.seq + 1))
 
 
 def _head(folder: Path) -> Iterator[bytes]:

@@ -12,10 +12,12 @@ from typing import Self
 
 from journal import codec, walk
 from journal.ballast import Ballast
+from journal.door import Beginning
 from journal.environment import Environment, Identity, translated
 from journal.errors import SALVAGE, JournalDamaged, JournalFull, JournalPlace
 from journal.events import AnyEvent, Entry, Head, Sequence, UpgradeId
-from journal.head_note import HeadNote, noted, require_noted
+from journal.head_note import HeadNote, noted, require_whole
+from journal.snapshots import beginning, put
 
 Clock = Callable[[], int]
 """Nanoseconds since the epoch, UTC; only told, never trusted for order."""
@@ -48,7 +50,7 @@ class Store:
     def _found_head(self, identity: Identity) -> Head | None:
         with translated(self.folder), self.environment.lmdb.begin(db=self.environment.entries) as transaction:
             found = walk.head_of(transaction, identity)
-            require_noted(transaction, identity, found, noted(self.folder), self.folder)
+            require_whole(transaction, identity, found, noted(self.folder), self.folder)
         return found
 
     def append(self, event: AnyEvent, *, upgrade_id: UpgradeId | None) -> Entry:
@@ -145,6 +147,27 @@ class Store:
             if not batch.payloads:
                 return
             start += len(batch.payloads)
+
+    def replay(self, projection: str | None = None) -> tuple[Beginning, Iterator[Entry]]:
+        """Where the replay of a projection begins, and the entries from there on."""
+        self._require_own_process()
+        if self.identity is None:
+            return Beginning(0, None, None), iter(())
+        environment = self.environment
+        with translated(self.folder), environment.lmdb.begin(db=environment.entries) as transaction:
+            found = beginning(environment, transaction, self.identity, projection)
+        return found, self.entries(found.seq + 1)
+
+    def save_snapshot(self, projection: str, *, seq: int, state: bytes) -> None:
+        """Keep the folded state of a projection up to record `seq`; a cache, nothing waits for it."""
+        self._require_own_process()
+        assert self.identity is not None, "an open journal has an identity"
+        environment = self.environment
+        with (
+            translated(self.folder),
+            environment.lmdb.begin(write=True, db=environment.entries) as transaction,
+        ):
+            put(environment, transaction, self.identity, projection=projection, seq=seq, state=state)
 
     def head(self) -> Head | None:
         """The last record's sequence number and chain hash; None when there is no record yet."""

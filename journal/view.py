@@ -11,10 +11,12 @@ from pathlib import Path
 import lmdb
 
 from journal import generation, place, walk
+from journal.door import Beginning
 from journal.environment import Environment, Identity, translated
 from journal.errors import SALVAGE, JournalDamaged
 from journal.events import Head
-from journal.head_note import noted, require_noted
+from journal.head_note import noted, require_whole
+from journal.snapshots import beginning
 
 SPAN_BYTES = 32 * 1024 * 1024
 
@@ -35,7 +37,7 @@ class View:
         try:
             with self.transaction() as transaction:
                 self.first_head = walk.head_of(transaction, self.identity)
-                require_noted(transaction, self.identity, self.first_head, note, folder)
+                require_whole(transaction, self.identity, self.first_head, note, folder)
         except BaseException:
             self.close()
             raise
@@ -74,6 +76,11 @@ class View:
                     return
             self.close()
             self._open()
+
+    def beginning(self, projection: str | None) -> Beginning:
+        """Where the replay of a projection begins."""
+        with self.transaction() as transaction:
+            return beginning(self.environment, transaction, self.identity, projection)
 
     def head(self) -> Head | None:
         """The last record as it is now."""

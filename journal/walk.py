@@ -24,17 +24,17 @@ def first_kept(identity: Identity) -> int:
     return 1 if identity.anchor is None else identity.anchor.seq + 1
 
 
-def hash_before(transaction: "lmdb.Transaction[bytes]", identity: Identity, start: int) -> bytes:
-    """The chain hash of the record before `start`.
+def hash_of(transaction: "lmdb.Transaction[bytes]", identity: Identity, seq: int) -> bytes:
+    """The chain hash that stands at `seq`: a record's, the anchor's, or the zero bytes before the first.
 
     Raises:
         JournalDamaged: That record is not there.
     """
-    if start == first_kept(identity):
+    if seq == first_kept(identity) - 1:
         return GENESIS if identity.anchor is None else bytes.fromhex(identity.anchor.hash)
-    stored = transaction.get(key(start - 1))
+    stored = transaction.get(key(seq))
     if stored is None:
-        raise JournalDamaged(f"record {start - 1} is missing", next=SALVAGE, seq=start - 1)
+        raise JournalDamaged(f"record {seq} is missing", next=SALVAGE, seq=seq)
     return stored[:HASH_SIZE]
 
 
@@ -97,7 +97,7 @@ def _from(
     cursor = transaction.cursor()
     if not cursor.set_range(key(expected)):
         return iter(()), GENESIS, expected
-    return cursor.iternext(), hash_before(transaction, identity, expected), expected
+    return cursor.iternext(), hash_of(transaction, identity, expected - 1), expected
 
 
 def _next_batch(records: Iterator[tuple[bytes, bytes]], previous: bytes, expected: int) -> Batch:
