@@ -14,8 +14,9 @@ Only shapes and their text live here; nothing here reads bytes, files or sockets
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, Union
+
+import msgspec
 
 
 class Atom(str):
@@ -27,8 +28,7 @@ class Atom(str):
         return f"Atom({str(self)!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Pid:
+class Pid(msgspec.Struct, frozen=True):
     """A process identifier; `creation` tells two lives of a node of one name apart."""
 
     node: Atom
@@ -37,8 +37,7 @@ class Pid:
     creation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(msgspec.Struct, frozen=True):
     """A port identifier."""
 
     node: Atom
@@ -46,8 +45,7 @@ class Port:
     creation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """A reference: up to five 32-bit words, lowest first as they travel."""
 
     node: Atom
@@ -55,8 +53,7 @@ class Reference:
     words: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(msgspec.Struct, frozen=True):
     """`fun module:function/arity`."""
 
     module: Atom
@@ -64,8 +61,7 @@ class Export:
     arity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fun:
+class Fun(msgspec.Struct, frozen=True):
     """A fun with its environment; it can be handed back to a node, not called here.
 
     `uniq` is the md5 of the significant parts of its module, 16 bytes.
@@ -81,24 +77,21 @@ class Fun:
     free: tuple["Term", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BitString:
+class BitString(msgspec.Struct, frozen=True):
     """A bit string whose last byte has `last_bits` (1 to 7) bits, the highest ones of that byte."""
 
     bytes: bytes
     last_bits: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImproperList:
+class ImproperList(msgspec.Struct, frozen=True):
     """A list that does not end in []: at least one element and a tail that is no list."""
 
     elements: tuple["Term", ...]
     tail: "Term"
 
 
-@dataclass(frozen=True, slots=True)
-class TermMap:
+class TermMap(msgspec.Struct, frozen=True):
     """A map that no dict can hold: a key is unhashable here, or two keys are equal here (1 and 1.0)."""
 
     pairs: tuple[tuple["Term", "Term"], ...]
@@ -115,8 +108,7 @@ class TermMap:
         return default
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A call that stands inside a text term, such as `node()`; `module` None means an auto-imported one."""
 
     module: Atom | None
@@ -225,8 +217,7 @@ def _parts(term: Any) -> Sequence[Any]:
             return [_scalar(term)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
+class _Pair(msgspec.Struct, frozen=True):
     key: Any
     value: Any
 

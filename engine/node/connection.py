@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from engine.errors import NodeUnreachable
 from engine.node import control
 from engine.node.address import Address
+from engine.node.control import SpawnRequest
 from engine.node.errors import CallTimedOut, RemoteException
 from engine.node.mailbox import Ended, Lost, Mailbox, Message, Router
 from engine.node.transport import opened
@@ -35,9 +36,9 @@ class Connection:
     ) -> None:
         deadline = time.monotonic() + timeout_s
         connected, reader, self.peer = opened(address, cookie=cookie, tls=tls, timeout_s=timeout_s)
-        self._router = Router(self.peer, answer=self._answer)
+        self._router = Router(self.peer, answer=self._answer, pump=self._pump)
         self.inbox = self._router.mailbox()
-        self._group_leader = self.inbox.pid
+        self._execute = SpawnRequest(_EXECUTE, 4, parent=self.inbox.pid, group_leader=self.inbox.pid)
         self._wire = Wire(
             connected,
             reader=reader,
@@ -47,10 +48,11 @@ class Connection:
         )
         self._wire.start()
         try:
-            self._group_leader = self._user_process(deadline)
+            user = self._user_process(deadline)
         except BaseException:
             self.close()
             raise
+        self._execute = SpawnRequest(_EXECUTE, 4, parent=self.inbox.pid, group_leader=user)
 
     @property
     def pid(self) -> Pid:
@@ -83,20 +85,12 @@ class Connection:
         deadline = time.monotonic() + timeout_s
         called = f"{module}:{function}/{len(args)}"
         reference = self._router.reference()
-        arguments = [reference, Atom(module), Atom(function), list(args)]
         source = mailbox or self.inbox
-        waiting = source if on_message is not None else Mailbox(source.pid, close=lambda _: None)
+        waiting = source if on_message is not None else self._router.waiting_place()
         self._router.expect_end(reference, waiting.events)
         try:
-            self._wire.send(
-                control.spawned(
-                    _EXECUTE,
-                    arguments,
-                    reference=reference,
-                    parent=self.inbox.pid,
-                    group_leader=self._group_leader,
-                )
-            )
+            arguments = [reference, Atom(module), Atom(function), list(args)]
+            self._wire.send(self._execute.frame(arguments, reference=reference))
             reason = self._end_of(reference, waiting, deadline=deadline, on_message=on_message)
         finally:
             self._router.forget_end(reference)
@@ -180,6 +174,9 @@ class Connection:
         """
         user = self.call("erlang", "whereis", [Atom("user")], timeout_s=deadline - time.monotonic())
         return user if isinstance(user, Pid) else self.inbox.pid
+
+    def _pump(self, is_done: Callable[[], bool], *, deadline: float) -> None:
+        self._wire.pump(is_done, deadline=deadline)
 
     def _answer(self, frame: bytes) -> None:
         try:

@@ -7,6 +7,7 @@ read and left alone. Source: ERTS User's Guide, "Distribution Protocol".
 from enum import IntEnum
 from typing import Any
 
+from engine.node import tags
 from engine.node.decoding import decode_next
 from engine.node.encoding import encode
 from engine.node.errors import ProtocolViolation
@@ -80,22 +81,48 @@ def unlinked(link_id: int, *, ours: Pid, theirs: Pid) -> bytes:
     return _frame((int(Operation.UNLINK_ID_ACK), link_id, ours, theirs))
 
 
-def spawned(
-    function: tuple[str, str],
-    arguments: list[Any],
-    *,
-    reference: Reference,
-    parent: Pid,
-    group_leader: Pid,
-) -> bytes:
-    """Frame: run a function in a process of its own; MONITOR_P_EXIT with `reference` tells how it ended.
+class SpawnRequest:
+    """Frames that run one function in a process of its own; MONITOR_P_EXIT tells how it ended.
 
-    Nobody is told that it began: the end is the answer.
+    Only the reference and the arguments change from call to call; the rest is encoded once.
     """
-    entry = (Atom(function[0]), Atom(function[1]), len(arguments))
-    options = [Atom("monitor")]
-    request = (int(Operation.SPAWN_REQUEST), reference, parent, group_leader, entry, options)
-    return _frame(request, arguments)
+
+    def __init__(self, function: tuple[str, str], arity: int, *, parent: Pid, group_leader: Pid) -> None:
+        entry = (Atom(function[0]), Atom(function[1]), arity)
+        self._head = b"p" + bytes((tags.VERSION, tags.SMALL_TUPLE, 6)) + _inner(int(Operation.SPAWN_REQUEST))
+        options = [Atom("monitor")]
+        self._tail = b"".join(_inner(term) for term in (parent, group_leader, entry, options))
+
+    def frame(self, arguments: list[Any], *, reference: Reference) -> bytes:
+        """The request whose end is told under `reference`."""
+        return b"".join((self._head, _inner(reference), self._tail, encode(arguments)))
+
+
+_BEGUN = bytes((_PASS_THROUGH, tags.VERSION, tags.SMALL_TUPLE, 5, tags.SMALL_INTEGER, Operation.SPAWN_REPLY))
+
+
+def is_begun(frame: bytes) -> bool:
+    """Whether it only says that a spawned process began: every call brings one, and nobody waits for it.
+
+    Told without decoding: `{31, Reference, Pid, Flags, Result}`, Result a pid (an atom when it failed).
+    """
+    if not frame.startswith(_BEGUN):
+        return False
+    try:
+        offset = len(_BEGUN)
+        words = frame[offset + 2]
+        offset += 3  # tag, count; then node, creation and words
+        offset += 2 + frame[offset + 1] + 4 + 4 * words
+        offset += 1  # tag; then node, id, serial and creation
+        offset += 2 + frame[offset + 1] + 12
+        return frame[offset] == tags.SMALL_INTEGER and frame[offset + 2] == tags.NEW_PID
+    except IndexError:
+        return False
+
+
+def _inner(term: Term) -> bytes:
+    """A term to stand inside another one: without its version byte."""
+    return encode(term)[1:]
 
 
 def _frame(control: tuple[Any, ...], *message: Term) -> bytes:

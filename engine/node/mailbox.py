@@ -1,7 +1,7 @@
 """Where messages of the node wait for a thread of ours, and who gets which.
 
-One `Router` per connection, fed by the connection's I/O thread only. It touches no socket: what it has
-to answer it hands to `answer`, a frame at a time.
+One `Router` per connection, fed by one reading thread at a time. It touches no socket: what it has to answer
+it hands to `answer`, a frame at a time.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from engine.errors import NodeUnreachable
 from engine.node import control
@@ -47,6 +47,12 @@ class Lost:
 Event = Message | Ended | Lost
 
 
+class Pump(Protocol):
+    """Reads the connection in the calling thread until `is_done` or the deadline; may return early."""
+
+    def __call__(self, is_done: Callable[[], bool], *, deadline: float) -> None: ...
+
+
 class Mailbox:
     """The messages to one pid of ours. One thread reads it at a time.
 
@@ -54,11 +60,12 @@ class Mailbox:
     `{'DOWN', Reference, process, PidOrName, Reason}`.
     """
 
-    def __init__(self, pid: Pid, *, close: Callable[["Mailbox"], None]) -> None:
+    def __init__(self, pid: Pid, *, pump: Pump, close: Callable[["Mailbox"], None]) -> None:
         self.pid = pid
         self.events: SimpleQueue[Event] = SimpleQueue()
         self.watchers: dict[Reference, tuple[Pid, Pid | Atom]] = {}
         """Processes of the node that watch this pid, each with what it called the pid."""
+        self._pump = pump
         self._close = close
 
     def receive(self, *, timeout_s: float) -> Term | None:
@@ -81,6 +88,8 @@ class Mailbox:
 
     def next_event(self, deadline: float) -> Event | None:
         """The next event of any kind; None at the deadline (monotonic seconds)."""
+        if self.events.empty():
+            self._pump(lambda: not self.events.empty(), deadline=deadline)
         try:
             return self.events.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
@@ -100,10 +109,11 @@ class Mailbox:
 class Router:
     """Names our pids and references, and takes each frame of the node to whom it is for."""
 
-    def __init__(self, peer: Peer, *, answer: Callable[[bytes], None]) -> None:
+    def __init__(self, peer: Peer, *, answer: Callable[[bytes], None], pump: Pump) -> None:
         self._node = Atom(peer.own_name)
         self._creation = peer.own_creation
         self._answer = answer
+        self._pump = pump
         self._pid_numbers = count(1)
         self._reference_numbers = count(1)
         self._mailboxes: dict[Pid, Mailbox] = {}
@@ -113,10 +123,15 @@ class Router:
 
     def mailbox(self) -> Mailbox:
         """A mailbox with a pid of its own."""
-        mailbox = Mailbox(Pid(self._node, next(self._pid_numbers), 0, self._creation), close=self._forget)
-        self._mailboxes[mailbox.pid] = mailbox
+        pid = Pid(self._node, next(self._pid_numbers), 0, self._creation)
+        mailbox = Mailbox(pid, pump=self._pump, close=self._forget)
+        self._mailboxes[pid] = mailbox
         self._tell_if_lost(mailbox.events)
         return mailbox
+
+    def waiting_place(self) -> Mailbox:
+        """A mailbox without a pid that messages could reach: for the end of one spawned process."""
+        return Mailbox(Pid(self._node, 0, 0, self._creation), pump=self._pump, close=lambda _: None)
 
     def reference(self) -> Reference:
         """A reference of ours that was not used before."""
@@ -154,6 +169,8 @@ class Router:
 
     def route(self, frame: bytes) -> None:
         """Take one frame (no tick) to whom it is for."""
+        if control.is_begun(frame):
+            return
         operation, message = control.parsed(frame)
         match operation:
             case (Operation.SEND, _, Pid() as to):

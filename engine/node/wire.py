@@ -1,11 +1,14 @@
-"""The socket after the handshake: one thread reads, writes what is waiting, and keeps the node content.
+"""The socket after the handshake: read, write, ticks.
 
-A sender tries the socket itself first, so that a call costs one change of threads, not two. Ticks are
-answered by the I/O thread, whatever the other threads wait for.
+One I/O thread waits on the socket, answers ticks and writes what the socket did not take at once. A change
+of threads costs more than a call of the node, so a thread that waits for an answer reads in its stead
+meanwhile (`pump`): one at a time, whoever gets `_reading`; the I/O thread then only keeps the clock. A TLS
+session must not be used by two threads at once, so there the I/O thread does everything.
 """
 
+import contextlib
 import os
-import selectors
+import select
 import socket
 import ssl
 import threading
@@ -29,8 +32,8 @@ class Wire:
     Args:
         connected: The socket, handshake done.
         reader: Holds what came behind the handshake; cuts 4-byte frames from now on.
-        on_frame: Called in the I/O thread for each frame but ticks.
-        on_lost: Called once, in the I/O thread, when the connection ends in whatever way.
+        on_frame: Called for each frame but ticks, by one thread at a time.
+        on_lost: Called once, when the connection ends in whatever way.
         node: For error texts.
     """
 
@@ -50,17 +53,25 @@ class Wire:
         self._node = node
         self._waiting: deque[memoryview] = deque()
         self._sending = threading.Lock()
+        self._reading = threading.Lock()
         self._last_sent = time.monotonic()
         self._error: NodeUnreachable | None = None
         self._closing = False
-        self._awake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        # A TLS session must not be read by one thread while another one writes.
         self._is_direct = not isinstance(connected, ssl.SSLSocket)
         connected.setblocking(False)
+        self._awake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._write_end = os.dup(
+            connected.fileno()
+        )  # so that "may write" is waited for apart from "may read"
+        self._epoll = select.epoll()
+        self._epoll.register(self._awake, select.EPOLLIN)
+        self._epoll.register(connected, select.EPOLLIN)
+        self._poll = select.poll()
+        self._poll.register(connected, select.POLLIN)
         self._thread = threading.Thread(target=self._run, name=f"node {node}", daemon=True)
 
     def start(self) -> None:
-        """Begin to read; `on_frame` may be called before this returns."""
+        """Begin to read."""
         self._thread.start()
 
     def send(self, payload: bytes) -> None:
@@ -69,25 +80,45 @@ class Wire:
         Raises:
             ConnectionLost: It cannot be sent any more.
         """
-        self._send_bytes(framed(payload, length_bytes=4))
+        unsent = framed(payload, length_bytes=4)
+        with self._sending:
+            if self._error is not None:
+                raise self._error
+            self._waiting.append(memoryview(unsent))
+            if self._is_direct and len(self._waiting) == 1:
+                self._flush()
+            if self._waiting:
+                self._wake()
+
+    def pump(self, is_done: Callable[[], bool], *, deadline: float) -> None:
+        """Read in this thread until `is_done` or the deadline, unless another thread is at it.
+
+        Returns early for any reason; the caller then waits for what the reading thread brings.
+        """
+        if not self._is_direct or self._waiting or not self._reading.acquire(blocking=False):
+            return
+        try:
+            if self._error is not None:
+                return
+            self._epoll.unregister(self._socket)
+            try:
+                while not is_done() and self._error is None:
+                    remaining_s = deadline - time.monotonic()
+                    if remaining_s <= 0:
+                        return
+                    if self._poll.poll(remaining_s * 1000):
+                        self._read()
+            finally:
+                self._epoll.register(self._socket, select.EPOLLIN)
+        finally:
+            self._reading.release()
 
     def close(self) -> None:
         """Hang up, after what is waiting was offered to the socket once more, and end the thread."""
         with self._sending:
             self._closing = True
             self._wake()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-
-    def _send_bytes(self, unsent: bytes) -> None:
-        with self._sending:
-            if self._error is not None or self._closing:
-                raise self._error or self._lost_because("closed by us")
-            self._waiting.append(memoryview(unsent))
-            if self._is_direct and len(self._waiting) == 1:
-                self._flush()
-            if self._waiting:
-                self._wake()
+        self._thread.join()
 
     def _wake(self) -> None:
         """The lock is held: once there is an error, the event's number may belong to another file."""
@@ -106,44 +137,28 @@ class Wire:
                     self._waiting[0] = self._waiting[0][written:]
         except _NOT_NOW:
             return
-        except ConnectionError:
+        except OSError:
             self._waiting.clear()  # what the node said before is still to be read; then comes the end
 
-    def _run(self) -> None:
-        error: NodeUnreachable
-        try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._awake, selectors.EVENT_READ)
-                selector.register(self._socket, selectors.EVENT_READ)
-                self._take_frames()
-                while not self._closing:
-                    self._turn(selector)
-                self._write()
-                error = self._lost_because("closed by us")
-        except EOFError:
-            error = self._lost_because("the node hung up")
-        except OSError as why:
-            error = self._lost_because(why.strerror or type(why).__name__)
-        except ProtocolViolation as why:
-            error = why
-        except Exception as why:  # a fault of ours must not leave callers waiting for their deadline
-            error = self._lost_because(f"fault in relup: {why!r}")
-        self._end(error)
-
-    def _turn(self, selector: selectors.BaseSelector) -> None:
-        """Wait for something to do, at most until the next tick is due, and do it."""
-        with self._sending:
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._waiting else 0)
-        selector.modify(self._socket, wanted)
-        due_s = self._last_sent + _TICK_INTERVAL_S - time.monotonic()
-        for key, _ in selector.select(max(0.0, due_s)):
-            if key.fd == self._awake:
-                os.eventfd_read(self._awake)
-            else:
-                self._read()
-        self._write()
+    # ------------------------------------------------------------ reading; `_reading` is held
 
     def _read(self) -> None:
+        """Read what is there and take its frames; whatever goes wrong ends the connection."""
+        try:
+            self._receive()
+        except EOFError:
+            self._fail("the node hung up")
+        except OSError as why:
+            self._fail(why.strerror or type(why).__name__)
+        except ProtocolViolation as why:
+            self._fail(why)
+        except Exception as why:  # a fault of ours; callers must not wait for their deadline
+            self._fail(f"fault in relup: {why!r}")
+        except BaseException:  # in the middle of a frame nobody can go on reading
+            self._fail("interrupted")
+            raise
+
+    def _receive(self) -> None:
         try:
             while True:
                 received = self._socket.recv(_READ_BYTES)
@@ -152,7 +167,7 @@ class Wire:
                 self._reader.feed(received)
                 self._take_frames()
                 if self._is_direct:
-                    return  # the selector says when there is more; TLS may hold some back
+                    return  # polling says when there is more; a TLS session may hold some back
         except _NOT_NOW:
             return
 
@@ -163,25 +178,68 @@ class Wire:
             else:
                 self._tick()
 
-    def _write(self) -> None:
-        with self._sending:
-            self._flush()
-        if time.monotonic() - self._last_sent >= _TICK_INTERVAL_S:
-            self._tick()
+    # ------------------------------------------------------------ the I/O thread
+
+    def _run(self) -> None:
+        with self._reading:
+            self._take_frames()
+        watches_writing = False
+        while self._error is None and not self._closing:
+            if watches_writing != bool(self._waiting):
+                watches_writing = not watches_writing
+                self._watch_writing(watches_writing)
+            due_s = self._last_sent + _TICK_INTERVAL_S - time.monotonic()
+            for file_number, _ in self._epoll.poll(max(0.0, due_s)):
+                self._serve(file_number)
+            if time.monotonic() - self._last_sent >= _TICK_INTERVAL_S:
+                self._tick()
+            with self._sending:
+                self._flush()
+        self._fail("closed by us")
+        self._release()
+
+    def _watch_writing(self, wanted: bool) -> None:
+        if wanted:
+            self._epoll.register(self._write_end, select.EPOLLOUT)
+        else:
+            self._epoll.unregister(self._write_end)
+
+    def _serve(self, file_number: int) -> None:
+        if file_number == self._awake:
+            os.eventfd_read(self._awake)
+        elif file_number == self._socket.fileno() and self._reading.acquire(blocking=False):
+            try:
+                self._read()
+            finally:
+                self._reading.release()
 
     def _tick(self) -> None:
         with self._sending:
             if not self._waiting:  # else what waits is a sign of life
                 self._waiting.append(memoryview(TICK))
                 self._last_sent = time.monotonic()
+            if self._is_direct:
+                self._flush()
 
-    def _end(self, error: NodeUnreachable) -> None:
+    def _fail(self, why: str | ProtocolViolation) -> None:
+        """Nothing can be sent or received from now on; tell whoever waits. Any thread, first one counts."""
+        error = why if isinstance(why, ProtocolViolation) else self._lost_because(why)
         with self._sending:
+            if self._error is not None:
+                return
+            self._wake()
             self._error = error
             self._waiting.clear()
-            self._socket.close()
-            os.close(self._awake)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # a thread that pumps sees the end
         self._on_lost(error)
+
+    def _release(self) -> None:
+        with self._reading:
+            self._epoll.close()
+            self._socket.close()
+            os.close(self._write_end)
+            os.close(self._awake)
 
     def _lost_because(self, why: str) -> ConnectionLost:
         return ConnectionLost(
