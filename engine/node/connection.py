@@ -90,7 +90,8 @@ class Connection:
         self._router.expect_end(reference, waiting.events)
         try:
             arguments = [reference, Atom(module), Atom(function), list(args)]
-            self._wire.send(self._execute.frame(arguments, reference=reference))
+            request = self._execute.frame(arguments, reference=reference)
+            self._wire.ask(request, lambda: not waiting.events.empty(), deadline=deadline)
             reason = self._end_of(reference, waiting, deadline=deadline, on_message=on_message)
         finally:
             self._router.forget_end(reference)

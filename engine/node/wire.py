@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from engine.errors import NodeUnreachable
 from engine.node.errors import ConnectionLost, ProtocolViolation
@@ -90,28 +90,47 @@ class Wire:
             if self._waiting:
                 self._wake()
 
+    def ask(self, payload: bytes, is_done: Callable[[], bool], *, deadline: float) -> None:
+        """Send one frame and `pump`: reading is taken over first, lest the answer wakes the I/O thread."""
+        with self._reading_here() as is_ours:
+            self.send(payload)
+            if is_ours:
+                self._read_until(is_done, deadline=deadline)
+
     def pump(self, is_done: Callable[[], bool], *, deadline: float) -> None:
         """Read in this thread until `is_done` or the deadline, unless another thread is at it.
 
         Returns early for any reason; the caller then waits for what the reading thread brings.
         """
-        if not self._is_direct or self._waiting or not self._reading.acquire(blocking=False):
+        with self._reading_here() as is_ours:
+            if is_ours:
+                self._read_until(is_done, deadline=deadline)
+
+    @contextlib.contextmanager
+    def _reading_here(self) -> Iterator[bool]:
+        """Take the reading over from the I/O thread; False when that is not possible now."""
+        if not self._is_direct or not self._reading.acquire(blocking=False):
+            yield False
             return
         try:
             if self._error is not None:
+                yield False
                 return
             self._epoll.unregister(self._socket)
             try:
-                while not is_done() and self._error is None:
-                    remaining_s = deadline - time.monotonic()
-                    if remaining_s <= 0:
-                        return
-                    if self._poll.poll(remaining_s * 1000):
-                        self._read()
+                yield True
             finally:
                 self._epoll.register(self._socket, select.EPOLLIN)
         finally:
             self._reading.release()
+
+    def _read_until(self, is_done: Callable[[], bool], *, deadline: float) -> None:
+        while not is_done() and self._error is None:
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                return
+            if self._poll.poll(remaining_s * 1000):
+                self._read()
 
     def close(self) -> None:
         """Hang up, after what is waiting was offered to the socket once more, and end the thread."""
