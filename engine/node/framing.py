@@ -20,7 +20,7 @@ class FrameReader:
         self.length_bytes = length_bytes
         self._bytes = bytearray()
 
-    def feed(self, received: bytes) -> None:
+    def feed(self, received: bytes | memoryview) -> None:
         """Add what came from the stream."""
         self._bytes += received
 

@@ -54,6 +54,7 @@ class Wire:
         self._waiting: deque[memoryview] = deque()
         self._sending = threading.Lock()
         self._reading = threading.Lock()
+        self._received = memoryview(bytearray(_READ_BYTES))  # kept: to allocate it costs more than to read
         self._last_sent = time.monotonic()
         self._error: NodeUnreachable | None = None
         self._closing = False
@@ -180,10 +181,10 @@ class Wire:
     def _receive(self) -> None:
         try:
             while True:
-                received = self._socket.recv(_READ_BYTES)
-                if not received:
+                size = self._socket.recv_into(self._received)
+                if not size:
                     raise EOFError
-                self._reader.feed(received)
+                self._reader.feed(self._received[:size])
                 self._take_frames()
                 if self._is_direct:
                     return  # polling says when there is more; a TLS session may hold some back
