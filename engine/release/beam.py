@@ -219,3 +219,12 @@ def file_md5s(files: Mapping[str, Path], *, threads: int = 2) -> dict[str, str]:
     with ThreadPoolExecutor(max_workers=threads) as pool:
         digests = pool.map(lambda name: read_beam(files[name]).md5, names, chunksize=64)
         return dict(zip(names, digests, strict=True))
+
+
+def module_md5(file: Path) -> str:
+    """The module md5 of a beam file, lower-case hex.
+
+    Raises:
+        CorruptBeam: It cannot be read, or is no whole beam.
+    """
+    return read_beam(file).md5

@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.release.errors import InvalidInstruction, MalformedHop, ScriptTerm, TermError
-from engine.release.term_builder import Position, script_at
-from engine.release.terms import ParsedTerm, decoded, parse_term
+from engine.release.terms import ParsedTerm, Position, decoded, parse_term, script_at
 from engine.release.version import is_version
 from engine.term import Atom, Call, ImproperList, Term, TermMap, format_term, text_of
 

@@ -1,4 +1,4 @@
-"""From the parse tree of an Erlang text term to the term. The grammar is in `terms`, literals are decoded here."""
+"""From the parse tree of an Erlang text term to the term. Literals are decoded here."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -6,17 +6,9 @@ from typing import Any
 
 from lark import Token, Tree
 
-from engine.release.errors import MalformedTerm, ScriptTerm
+from engine.release.errors import MalformedTerm
+from engine.release.terms import CORRECT_IT, Position, script_at
 from engine.term import Atom, BitString, Call, Export, ImproperList, Term, map_of
-
-Position = tuple[int, int]
-"""Line and column, from 1."""
-
-CORRECT_IT = "Correct the file at that place; nothing was changed."
-_DATA_ONLY = (
-    "Write it as plain data. relup evaluates no file by itself; if you trust this one, --trust-script has the"
-    " node evaluate it as the official tool does."
-)
 
 _ESCAPE = re.compile(r"\\(?:x\{([0-9a-fA-F]+)\}|x([0-9a-fA-F]{2})|([0-7]{1,3})|\^(.)|(.))", re.DOTALL)
 _NAMED = {
@@ -31,11 +23,6 @@ _NAMED = {
     "d": "\x7f",
 }
 _MAX_BITS = 8 * 1024 * 1024
-
-
-def script_at(source: str, line: int, column: int, problem: str) -> ScriptTerm:
-    """The refusal of text that would have to be evaluated."""
-    return ScriptTerm(source, line, column, f"{problem}; a hop file must be one plain term", next=_DATA_ONLY)
 
 
 class TermBuilder:
