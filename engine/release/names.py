@@ -41,9 +41,9 @@ def path_of(raw: bytes, *, folder: bool, limits: Limits) -> str:
         BadMember: One of its kinds, when the name is none that may be written.
     """
     name = text_of(raw)
+    name = name.removeprefix("./")
     if name.startswith("/"):
         raise AbsoluteName(raw)
-    name = name.removeprefix("./")
     if folder:
         name = name.removesuffix("/")
         if name in ("", "."):

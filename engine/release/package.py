@@ -259,13 +259,21 @@ def _sidecar_bytes(path: Path) -> bytes:
         ) from None
     except OSError as fault:
         raise _sidecar_unreadable(path, fault.strerror) from fault
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _sidecar_unreadable(path, "it is not a regular file")
-        try:
-            return file.read(SIDECAR_LIMIT_BYTES + 1)
-        except OSError as fault:
-            raise _sidecar_unreadable(path, fault.strerror) from fault
+        return _read_up_to(descriptor, SIDECAR_LIMIT_BYTES + 1)
+    except OSError as fault:
+        raise _sidecar_unreadable(path, fault.strerror) from fault
+    finally:
+        os.close(descriptor)
+
+
+def _read_up_to(descriptor: int, limit: int) -> bytes:
+    content = b""
+    while len(content) < limit and (piece := os.read(descriptor, limit - len(content))):
+        content += piece
+    return content
 
 
 def _sidecar_unreadable(path: Path, why: str | None) -> CannotReadSidecar:

@@ -83,6 +83,8 @@ def _remove(staging: Path) -> None:
     manifest_path(staging).unlink(missing_ok=True)
     with suppress(FileNotFoundError):
         shutil.rmtree(staging)
+    with suppress(OSError):
+        staging.parent.rmdir()  # only an empty relup/ goes: one that was made for this staging
 
 
 def _removed_after(staging: Path, cause: BaseException) -> BaseException:

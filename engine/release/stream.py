@@ -30,6 +30,7 @@ READ_BYTES = 256 << 10
 PIECE_BYTES = 512 << 10
 _PIECES_AHEAD = 6
 _GZIP_DEFLATE = b"\x1f\x8b\x08"
+_RESERVED_FLAGS = 0xE0
 _OTHER_COMPRESSIONS = {
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
@@ -99,6 +100,8 @@ def _inflate(decompressor: igzip_lib.IgzipDecompressor, piece: bytes) -> Iterato
 
 
 def _require_gzip(start: bytes) -> None:
+    if start[3:4] and start[3] & _RESERVED_FLAGS and start.startswith(_GZIP_DEFLATE):
+        raise CorruptGzip("reserved flags are set")
     if start.startswith(_GZIP_DEFLATE) or _GZIP_DEFLATE.startswith(start):
         return
     for magic, name in _OTHER_COMPRESSIONS.items():
