@@ -6,6 +6,7 @@ Nothing is decided here; `upgrade`, `rollback` and `recovery` decide and call `w
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.clock import Clock
 from engine.errors import NodeUnreachable, RelupError, StepFailure
@@ -41,6 +42,10 @@ class House:
     """
 
     place: Place
+    data_dir: Path
+    """The node's, which may lie outside RootDir."""
+    catalog: Path | None
+    """A folder of hops to look in first."""
     journal: Journal
     connect: Callable[[], Node]
     clock: Clock
@@ -58,6 +63,8 @@ class Run:
     state: UpgradeState
     manifest: Manifest | None = None
     """Of the staging, when this very process unpacked it."""
+    package_sha256: str = ""
+    """Known once the package is verified."""
     _node: Node | None = None
 
     def __post_init__(self) -> None:

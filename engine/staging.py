@@ -22,6 +22,7 @@ def verify(run: Run, package: Package) -> Evidence:
     sha256 = package.verify(
         progress.reached, interrupted=lambda: asked_to_stop(run), low_priority=not run.options.full_speed
     )
+    run.package_sha256 = sha256
     return Evidence(sha256=sha256, bytes=package.size)
 
 

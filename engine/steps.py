@@ -172,6 +172,13 @@ def module_changes(step: Step) -> tuple[ModuleChange, ...]:
             return ()
 
 
+def has_way_back(step: Step) -> bool:
+    """The old code of every module it moves is at hand, in a file that holds exactly what runs."""
+    if isinstance(step, RestartApplication) and not step.old_app_file:
+        return False
+    return all(change.from_md5 is None or change.from_file is not None for change in module_changes(step))
+
+
 def first_irreversible(steps: Sequence[RecordedStep]) -> int | None:
     """Number of the first step that cannot be undone, the point of no return; None when there is none."""
     return next((step.number for step in steps if not step.undoable), None)
@@ -190,7 +197,7 @@ def recorded(step: Step, *, number: int) -> RecordedStep:
         number=number,
         name=name,
         subject=subject_of(step),
-        undoable=step.undoable,
+        undoable=step.undoable and has_way_back(step),
         modules=module_changes(step),
         arguments=arguments,
     )

@@ -12,7 +12,7 @@ import msgspec
 from engine.errors import RelupError
 from engine.node.door import Node, NodeFacts
 from engine.place import Place
-from engine.release.beam import module_md5
+from engine.release.beam import file_md5s
 from engine.release.marker import read_marker
 from engine.release.tree import ReleaseTree
 from engine.release.version import parse_version
@@ -111,11 +111,8 @@ def live_release(node: Node, facts: NodeFacts, trees: Mapping[Path, ReleaseTree]
 
 def drift(tree: ReleaseTree, loaded: Mapping[str, str]) -> list[str]:
     """The loaded modules of a release that are not the tree's."""
-    return [
-        module
-        for module, file in tree.modules.items()
-        if module in loaded and module_md5(file) != loaded[module]
-    ]
+    files = {module: file for module, file in tree.modules.items() if module in loaded}
+    return [module for module, md5 in file_md5s(files).items() if md5 != loaded[module]]
 
 
 def _next_boot(place: Place, trees: Mapping[Path, ReleaseTree]) -> tuple[str | None, list[str]]:

@@ -14,14 +14,14 @@ from engine.history import last_upgrade
 from engine.incarnation import observation
 from engine.interrupts import Heed, heed
 from engine.options import Options
-from engine.release.staging import remove_staging
 from engine.release.package import Package
+from engine.release.staging import remove_staging
 from engine.rollback import RECOVER, between_releases, roll_back
 from engine.run import House, Run, failure_of
 from engine.settle import settle
 from engine.state import UpgradeState
 from engine.steps import PREPARATION, Step, name_of
-from engine.survey import UpgradeOpen, resolved_plan
+from engine.survey import UpgradeOpen, check_patches, resolved_plan
 from engine.survival import check_survival
 from journal.events import (
     Failure,
@@ -98,6 +98,7 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
     """Observe the node, verify and unpack the package, make the plan; or refuse and leave nothing behind."""
     try:
         observe(run)
+        check_patches(run)
         with open_package() as package:
             for number, step in enumerate(PREPARATION, start=1):
                 run.walk(number, step, "do", act_for(run, number, step, "do", package=package))
