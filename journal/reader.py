@@ -5,95 +5,155 @@ that clearing the history does not take it away under the reader. A folder witho
 history.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from journal import codec, place
-from journal.child import frames
+from journal import codec, generation, place
+from journal.child import Producer, frames
 from journal.door import Beginning
 from journal.environment import Identity
+from journal.errors import JournalError
 from journal.events import Entry, Head
 from journal.view import opened
 
 _batches = msgspec.msgpack.Decoder(list[bytes])
 _encode = msgspec.msgpack.encode
+ALIVE = b""
+"""An empty frame: ends a child whose reader has gone."""
 
 
 class Reader:
-    """A journal that is only read. Made by `read`."""
+    """A journal that is only read. Made by `read`.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        damage: What ended the reading early, in one that salvages.
+    """
+
+    def __init__(self, folder: Path, *, salvage: bool = False) -> None:
         self.folder = folder
+        self.damage: JournalError | None = None
+        self._salvage = salvage
 
     def entries(self, start: int = 1) -> Iterator[Entry]:
         """Every kept entry from sequence number `start` on, its chain checked on the way.
 
         Raises:
-            JournalDamaged: Reading met damage; everything before it was yielded.
+            JournalDamaged: Reading met damage; one that salvages ends there instead.
             JournalNewer: A newer relup wrote one of them.
         """
-        decode = codec.decode
-        for payloads in self.payloads(start):
-            for payload in payloads:
-                yield decode(payload)
-
-    def payloads(self, start: int = 1) -> Iterator[list[bytes]]:
-        """The same as the bytes that are stored, in batches."""
-        for frame in frames(lambda: _checked(self.folder, start), subject=self.folder):
-            yield _batches.decode(frame)
+        return self._decoded(self._frames(lambda: _checked(self.folder, start, salvage=self._salvage)))
 
     def replay(self, projection: str | None = None) -> tuple[Beginning, Iterator[Entry]]:
         """Where the replay of a projection begins, and the entries from there on, of one moment."""
-        stream = frames(lambda: _replayed(self.folder, projection), subject=self.folder)
-        first = msgspec.msgpack.decode(next(stream), type=Beginning)
-        decode = codec.decode
-        return first, (decode(payload) for frame in stream for payload in _batches.decode(frame))
+        projection = None if self._salvage else projection
+        stream = self._frames(lambda: _replayed(self.folder, projection, salvage=self._salvage))
+        first = next(stream, None)
+        if first is None:
+            return Beginning(0, None, None), iter(())
+        return msgspec.msgpack.decode(first, type=Beginning), self._decoded(stream)
+
+    def follow(self, start: int = 1, *, poll_s: float = 0.2) -> Iterator[Entry]:
+        """Every entry from `start` on, also those that are yet to be written; never ends by itself.
+
+        Across a clearing of the history each entry still comes once and in order.
+        """
+        return self._decoded(self._frames(lambda: _followed(self.folder, start, poll_s)))
 
     def head(self) -> Head | None:
         """The last record's sequence number and chain hash; None when there is no record yet."""
-        for frame in frames(lambda: _head(self.folder), subject=self.folder):
-            return msgspec.msgpack.decode(frame, type=Head)
-        return None
+        found = None
+        for frame in self._frames(lambda: _head(self.folder, salvage=self._salvage)):
+            found = msgspec.msgpack.decode(frame, type=Head)
+        return found
 
     def identity(self) -> Identity | None:
         """What the journal says of itself; None when there is none."""
-        for frame in frames(lambda: _identity(self.folder), subject=self.folder):
-            return msgspec.msgpack.decode(frame, type=Identity)
-        return None
+        found = None
+        for frame in self._frames(lambda: _identity(self.folder)):
+            found = msgspec.msgpack.decode(frame, type=Identity)
+        return found
+
+    def _frames(self, produce: Producer) -> Iterator[bytes]:
+        try:
+            yield from frames(produce, subject=self.folder)
+        except JournalError as damage:
+            if not self._salvage:
+                raise
+            self.damage = damage
+
+    def _decoded(self, stream: Iterator[bytes]) -> Iterator[Entry]:
+        decode = codec.decode
+        try:
+            for frame in stream:
+                for payload in _batches.decode(frame):
+                    yield decode(payload)
+        except JournalError as damage:
+            if not self._salvage:
+                raise
+            self.damage = damage
 
 
-def read(folder: Path) -> Reader:
+def read(folder: Path, *, salvage: bool = False) -> Reader:
     """A reader of the journal in `folder`, which need not exist; nothing is created.
+
+    Args:
+        salvage: End quietly at a damage and keep it in `damage`, instead of raising it.
 
     Raises:
         JournalPlace: It lies on a network filesystem.
     """
     place.refuse_network(folder)
-    return Reader(folder)
+    return Reader(folder, salvage=salvage)
 
 
-def _checked(folder: Path, start: int) -> Iterator[bytes]:
-    with opened(folder) as view:
+def _checked(folder: Path, start: int, *, salvage: bool) -> Iterator[bytes]:
+    with opened(folder, salvage=salvage) as view:
         if view is not None:
-            yield from map(_encode, view.batches(start))
+            for batch in view.batches(start):
+                yield _encode(batch.payloads)
 
 
-def _replayed(folder: Path, projection: str | None) -> Iterator[bytes]:
-    with opened(folder) as view:
+def _replayed(folder: Path, projection: str | None, *, salvage: bool) -> Iterator[bytes]:
+    with opened(folder, salvage=salvage) as view:
         if view is None:
             yield _encode(Beginning(0, None, None))
             return
         beginning = view.beginning(projection)
         yield _encode(beginning)
-        yield from map(_encode, view.batches(beginning.seq + 1))
+        for batch in view.batches(beginning.seq + 1):
+            yield _encode(batch.payloads)
 
 
-def _head(folder: Path) -> Iterator[bytes]:
-    with opened(folder) as view:
-        if view is not None and view.first_head is not None:
-            yield _encode(view.first_head)
+def _followed(folder: Path, start: int, poll_s: float) -> Iterator[bytes]:
+    while True:
+        with opened(folder) as view:
+            is_current = view is not None
+            while view is not None and is_current:
+                # Asked before reading: what is written to this generation afterwards is none of ours.
+                is_current = generation.current(folder) == view.number
+                for batch in view.batches(start):
+                    start = view.position
+                    yield _encode(batch.payloads)
+                yield ALIVE
+                if is_current:
+                    time.sleep(poll_s)
+        if view is None:
+            yield ALIVE
+            time.sleep(poll_s)
+
+
+def _head(folder: Path, *, salvage: bool) -> Iterator[bytes]:
+    with opened(folder, salvage=salvage) as view:
+        if view is None:
+            return
+        if not salvage:
+            yield _encode(view.head())
+            return
+        for batch in view.batches(1):
+            yield _encode(Head(seq=view.position - 1, hash=batch.last_hash.hex()))
 
 
 def _identity(folder: Path) -> Iterator[bytes]:

@@ -38,7 +38,7 @@ def beginning(
             return Beginning(found.head.seq, found.state, None)
     if identity.anchor is None or identity.cleared_at is None:
         return Beginning(0, None, None)
-    payloads = walk.one_batch(transaction, identity, identity.cleared_at).payloads
+    payloads = walk.batch_from(transaction, identity, identity.cleared_at).payloads
     event = decode(payloads[0]).event if payloads else None
     if not isinstance(event, HistoryCleared):
         raise JournalDamaged(

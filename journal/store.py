@@ -43,6 +43,7 @@ class Store:
     def _open(self, generation: int) -> None:
         self.generation = generation
         self.environment = Environment(self.folder / str(generation), write=True, sync=self._sync)
+        self.environment.lmdb.reader_check()
         identity = self.environment.identity()
         self.identity = identity
         self._head = self._found_head(identity) if identity is not None else None
@@ -134,12 +135,12 @@ class Store:
         """The same as the bytes that are stored, in batches, each read in a transaction of its own."""
         self._require_own_process()
         while self.identity is not None:
+            start = max(start, walk.first_kept(self.identity))
             with (
                 translated(self.folder),
                 self.environment.lmdb.begin(db=self.environment.entries) as transaction,
             ):
-                start = max(start, walk.first_kept(self.identity))
-                batch = walk.one_batch(transaction, self.identity, start)
+                batch = walk.batch_from(transaction, self.identity, start)
             if batch.payloads:
                 yield batch.payloads
             if batch.damage is not None:

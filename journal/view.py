@@ -1,7 +1,7 @@
 """One generation as a reader sees it, inside the reader's child process.
 
-What is asked of it is answered from one or more short read transactions. It is opened again after every
-`SPAN_BYTES`, because the pages of the map that were read count as the memory of the process.
+It is opened again after every `SPAN_BYTES`, because the pages of the map that were read count as the
+memory of the process.
 """
 
 from collections.abc import Iterator
@@ -10,45 +10,60 @@ from pathlib import Path
 
 import lmdb
 
-from journal import generation, place, walk
+from journal import codec, generation, place, walk
 from journal.door import Beginning
 from journal.environment import Environment, Identity, translated
 from journal.errors import SALVAGE, JournalDamaged
 from journal.events import Head
 from journal.head_note import noted, require_whole
 from journal.snapshots import beginning
+from journal.walk import Batch
 
 SPAN_BYTES = 32 * 1024 * 1024
 
 
 class View:
-    """An open generation; `close` it."""
+    """An open generation; `close` it.
 
-    def __init__(self, folder: Path, number: int) -> None:
+    Attributes:
+        position: The sequence number after the last record that `batches` has read.
+    """
+
+    def __init__(self, folder: Path, number: int, *, salvage: bool) -> None:
         """Open generation `number`, which the caller holds.
 
+        Args:
+            salvage: Read what can be read; do not refuse because of what cannot.
+
         Raises:
-            JournalError: It cannot be opened or trusted.
+            JournalError: It cannot be opened.
         """
         self.folder = folder
         self.number = number
-        note = noted(folder)
+        self.position = 0
+        self._salvage = salvage
         self._open()
+
+    def _open(self) -> None:
+        self.environment = Environment(self.folder / str(self.number), write=False)
         try:
-            with self.transaction() as transaction:
-                self.first_head = walk.head_of(transaction, self.identity)
-                require_whole(transaction, self.identity, self.first_head, note, folder)
+            self.identity = self._found_identity()
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> None:
-        self.environment = Environment(self.folder / str(self.number), write=False)
-        identity = self.environment.identity()
+    def _found_identity(self) -> Identity:
+        try:
+            identity = self.environment.identity()
+        except JournalDamaged:
+            if not self._salvage:
+                raise
+            identity = None
+        if identity is None and self._salvage:
+            return Identity(journal_id="", format=codec.FORMAT, node=None, root="")
         if identity is None:
-            self.close()
             raise JournalDamaged(f"generation {self.number} of {self.folder} has no identity", next=SALVAGE)
-        self.identity: Identity = identity
+        return identity
 
     @contextmanager
     def transaction(self) -> Iterator["lmdb.Transaction[bytes]"]:
@@ -56,26 +71,39 @@ class View:
         with translated(self.folder), self.environment.lmdb.begin(db=self.environment.entries) as transaction:
             yield transaction
 
-    def batches(self, start: int) -> Iterator[list[bytes]]:
-        """The payloads from record `start` on to the end as it is when it is reached, checked.
+    def require_whole(self, note: Head | None) -> None:
+        """Refuse a journal whose end is damaged or missing.
+
+        Raises:
+            JournalDamaged: It is.
+        """
+        with self.transaction() as transaction:
+            found = walk.head_of(transaction, self.identity)
+            require_whole(transaction, self.identity, found, note, self.folder)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """The records from `start` on to the end as it is when it is reached; none of them empty.
 
         Raises:
             JournalDamaged: Reading met damage; everything before it was yielded.
         """
-        following = max(start, walk.first_kept(self.identity))
+        self.position = max(start, walk.first_kept(self.identity))
+        size = 0
         while True:
-            size = 0
             with self.transaction() as transaction:
-                for batch in walk.checked_batches(transaction, self.identity, following):
-                    following += len(batch)
-                    size += sum(map(len, batch))
-                    yield batch
-                    if size > SPAN_BYTES:
-                        break
-                else:
-                    return
-            self.close()
-            self._open()
+                batch = walk.batch_from(transaction, self.identity, self.position)
+            self.position += len(batch.payloads)
+            if batch.payloads:
+                yield batch
+            if batch.damage is not None:
+                raise batch.damage
+            if not batch.payloads:
+                return
+            size += sum(map(len, batch.payloads))
+            if size > SPAN_BYTES:
+                self.close()
+                self._open()
+                size = 0
 
     def beginning(self, projection: str | None) -> Beginning:
         """Where the replay of a projection begins."""
@@ -93,19 +121,26 @@ class View:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[View | None]:
+def opened(folder: Path, *, salvage: bool = False) -> Iterator[View | None]:
     """The current generation, held and open; None when there is no journal.
 
     Raises:
         JournalError: It cannot be opened or trusted.
     """
-    with generation.held(folder) as number:
-        if number is None:
-            yield None
+    place.refuse_link(folder)
+    while True:
+        with generation.held(folder) as number:
+            note = noted(folder)
+            if number is None:
+                yield None
+                return
+            if generation.current(folder) != number:
+                continue  # the note may already be that of the next generation
+            view = View(folder, number, salvage=salvage)
+            try:
+                if not salvage:
+                    view.require_whole(note)
+                yield view
+            finally:
+                view.close()
             return
-        place.refuse_link(folder)
-        view = View(folder, number)
-        try:
-            yield view
-        finally:
-            view.close()

@@ -1,10 +1,10 @@
 """Walking the records of an open environment in order, each tied to the one before.
 
-The hot path of every replay. It yields payloads in batches, so that the cost of a generator, of a frame
-between two processes or of a decoder's call is shared by many records.
+The hot path of every replay. Records come in batches, each read in a transaction of its own: nobody who
+reads slowly keeps pages from being used again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -17,6 +17,15 @@ from journal.events import Head
 
 BATCH_RECORDS = 512
 BATCH_BYTES = 1024 * 1024
+
+
+class Batch(NamedTuple):
+    """Some records in order, each tied to the one before."""
+
+    payloads: list[bytes]
+    last_hash: bytes
+    damage: JournalDamaged | None
+    """What comes after them, where it is no record."""
 
 
 def first_kept(identity: Identity) -> int:
@@ -48,67 +57,40 @@ def head_of(transaction: "lmdb.Transaction[bytes]", identity: Identity) -> Head 
     if not cursor.last():
         return identity.anchor
     seq = sequence_of(cursor.key())
-    for _ in checked_batches(transaction, identity, seq):
-        pass
-    return Head(seq=seq, hash=cursor.value()[:HASH_SIZE].hex())
+    batch = batch_from(transaction, identity, seq)
+    if batch.damage is not None:
+        raise batch.damage
+    return Head(seq=seq, hash=batch.last_hash.hex())
 
 
-class Batch(NamedTuple):
-    """Some records in order, each tied to the one before."""
-
-    payloads: list[bytes]
-    last_hash: bytes
-    damage: JournalDamaged | None
-    """What comes after them, where it is no record."""
-
-
-def checked_batches(
-    transaction: "lmdb.Transaction[bytes]", identity: Identity, start: int
-) -> Iterator[list[bytes]]:
-    """The payloads from record `start` on (or from the first kept one), their chain checked.
-
-    Everything before a damage is yielded before the error is raised.
+def batch_from(transaction: "lmdb.Transaction[bytes]", identity: Identity, start: int) -> Batch:
+    """The next records from `start` on, which is kept; no payload and no damage at the end.
 
     Raises:
-        JournalDamaged: A record is missing, misplaced or not what was written; `seq` names it.
+        JournalDamaged: The record before `start` is not there.
     """
-    records, previous, expected = _from(transaction, identity, start)
-    while True:
-        batch = _next_batch(records, previous, expected)
-        if batch.payloads:
-            yield batch.payloads
-        if batch.damage is not None:
-            raise batch.damage
-        if not batch.payloads:
-            return
-        previous, expected = batch.last_hash, expected + len(batch.payloads)
-
-
-def one_batch(transaction: "lmdb.Transaction[bytes]", identity: Identity, start: int) -> Batch:
-    """The first of `checked_batches`, for a caller who does not want to keep the transaction."""
-    return _next_batch(*_from(transaction, identity, start))
-
-
-def _from(
-    transaction: "lmdb.Transaction[bytes]", identity: Identity, start: int
-) -> tuple[Iterator[tuple[bytes, bytes]], bytes, int]:
-    """The stored records from `start` on, the hash before them, and the first one's number."""
-    expected = max(start, first_kept(identity))
     cursor = transaction.cursor()
-    if not cursor.set_range(key(expected)):
-        return iter(()), GENESIS, expected
-    return cursor.iternext(), hash_of(transaction, identity, expected - 1), expected
+    if not cursor.set_range(key(start)):
+        return Batch([], GENESIS, None)
+    return chained(cursor.iternext(), hash_of(transaction, identity, start - 1), start)
 
 
-def _next_batch(records: Iterator[tuple[bytes, bytes]], previous: bytes, expected: int) -> Batch:
+def chained(records: Iterable[tuple[bytes, bytes]], previous: bytes, expected: int) -> Batch:
+    """As many stored records as make a batch, checked.
+
+    Args:
+        records: Stored keys and values, in order.
+        previous: The chain hash before the first of them.
+        expected: The sequence number of the first of them.
+    """
     payloads: list[bytes] = []
     size = 0
     for stored_key, value in records:
         payload = value[HASH_SIZE:]
-        chained = blake2b(previous + stored_key + payload, digest_size=HASH_SIZE).digest()
-        if value[:HASH_SIZE] != chained or stored_key != expected.to_bytes(8, "big"):
+        found = blake2b(previous + stored_key + payload, digest_size=HASH_SIZE).digest()
+        if value[:HASH_SIZE] != found or stored_key != expected.to_bytes(8, "big"):
             return Batch(payloads, previous, _broken(expected, stored_key))
-        previous = chained
+        previous = found
         expected += 1
         size += len(value)
         payloads.append(payload)

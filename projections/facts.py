@@ -224,6 +224,9 @@ def _end(facts: Facts, entry: Entry, result: Result) -> None:
     was_standing = any(hop.upgrade_id == attempt.upgrade_id for hop in facts.standing)
     facts.standing = [hop for hop in facts.standing if hop.upgrade_id != attempt.upgrade_id]
     if result == "success":
+        if facts.standing and facts.standing[-1].target_version != attempt.from_version:
+            # The VM came back to another release in between without anyone writing it down.
+            facts.standing = []
         facts.standing.append(msgspec.structs.replace(attempt, failure=None))
         facts.marker = attempt.target_version
     elif result == "rolled_back" and (was_standing or attempt.steps is not None):
