@@ -3,7 +3,7 @@
 A cookie never stands in a text here.
 """
 
-from engine.errors import BadRequest, NodeUnreachable
+from engine.errors import BadRequest, Busy, NodeUnreachable
 from engine.term import Term, format_term
 
 _REASON_LIMIT = 500
@@ -64,6 +64,12 @@ class ConnectionLost(NodeUnreachable):
     """The connection broke; what was under way has an unknown outcome."""
 
     name = "connection_lost"
+
+
+class AgentBusy(Busy):
+    """The agent in the VM is at another step."""
+
+    name = "agent_busy"
 
 
 class NodeNotFound(NodeUnreachable):

@@ -1,0 +1,119 @@
+%% Stops an application, puts other modules and another .app in its place, and starts it again right there.
+%%
+%% Environment set at run time and the start type (permanent, transient, temporary) outlive the restart, also
+%% one that failed: they are kept in `relup_agent_kept` until the application runs again.
+
+-module(relup_agent_application).
+
+-export([restart/5]).
+
+restart(Application, _, _, _, _) when Application =:= kernel; Application =:= stdlib; Application =:= compiler ->
+    not_done(restart_refused, relup_agent_load:text("~ts is never restarted", [Application]), true);
+restart(Application, Files, Remove, #{app_file := AppFile} = Options, Tell) ->
+    case {file:consult(AppFile), relup_agent_load:read(Files)} of
+        {{ok, [{application, Application, _} = Spec]}, {ok, _}} ->
+            stop(Application, Spec, Files, Remove, Options, Tell);
+        {_, {not_done, Name, Text}} ->
+            not_done(Name, Text, true);
+        {Consulted, _} ->
+            Text = relup_agent_load:text("~ts is no description of ~ts: ~tP", [AppFile, Application, Consulted, 20]),
+            not_done(app_not_found, Text, true)
+    end.
+
+not_done(Name, Text, Reverted) ->
+    {not_done, #{name => Name, detail => Text, reverted => Reverted}}.
+
+stop(Application, Spec, Files, Remove, #{timeout_ms := Timeout} = Options, Tell) ->
+    Old = old_spec(Application),
+    keep(Application, Old),
+    case within(Timeout, fun() -> application:stop(Application) end) of
+        Stopped when Stopped =:= ok; Stopped =:= {error, {not_started, Application}} ->
+            replace(Application, Old, Spec, Files, Remove, Options, Tell);
+        Failure ->
+            not_done(
+                failed_to_stop_app,
+                relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]),
+                is_running(Application)
+            )
+    end.
+
+is_running(Application) ->
+    is_pid(application_controller:get_master(Application)).
+
+old_spec(Application) ->
+    case application:get_all_key(Application) of
+        {ok, Keys} -> {application, Application, Keys};
+        undefined -> none
+    end.
+
+replace(Application, Old, Spec, Files, Remove, Options, Tell) ->
+    case relup_agent_load:load(Files, Options, Tell) of
+        {done, #{killed := Killed, switched := Switched} = Counts} ->
+            case relup_agent_load:clear_old(Remove, Options) of
+                {ok, KilledToo} ->
+                    Gone = relup_agent_load:delete(Remove),
+                    relup_agent:purge_later(Switched ++ Gone),
+                    Told = maps:with([modules, skipped, batches, worst_stall_us], Counts),
+                    start(Application, Spec, Options, Told#{
+                        ended => relup_agent_load:killed(Killed ++ KilledToo)
+                    });
+                {not_done, Name, Text} ->
+                    as_it_was(Application, Old, Options, Name, Text, Switched)
+            end;
+        {not_done, Name, Text, Switched} ->
+            as_it_was(Application, Old, Options, Name, Text, Switched)
+    end.
+
+%% Nothing was switched: the old application starts again. Else nothing is started on mixed modules.
+as_it_was(Application, Old, Options, Name, Text, []) ->
+    Restarted = Old =/= none andalso start(Application, Old, Options, #{}),
+    not_done(Name, Text, is_tuple(Restarted) andalso element(1, Restarted) =:= done);
+as_it_was(_, _, _, Name, Text, _) ->
+    not_done(Name, Text, false).
+
+start(Application, Spec, #{timeout_ms := Timeout}, Report) ->
+    {Type, Environment} = kept(Application),
+    _ = application:unload(Application),
+    case application:load(Spec) of
+        ok ->
+            [application:set_env(Application, Key, Value) || {Key, Value} <- Environment],
+            started(Application, within(Timeout, fun() -> application:start(Application, Type) end), Report);
+        Failure ->
+            not_done(failed_to_start_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), false)
+    end.
+
+started(Application, ok, Report) ->
+    ets:delete(relup_agent_kept, Application),
+    {done, Report};
+started(Application, Failure, _) ->
+    not_done(failed_to_start_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 40]), false).
+
+%% ---------------------------------------------------------------- what outlives the restart
+
+keep(Application, Spec) ->
+    ets:insert_new(relup_agent_kept, {Application, start_type(Application), set_at_run_time(Application, Spec)}).
+
+kept(Application) ->
+    [{Application, Type, Environment}] = ets:lookup(relup_agent_kept, Application),
+    {Type, Environment}.
+
+start_type(Application) ->
+    proplists:get_value(Application, proplists:get_value(started, application:info(), []), temporary).
+
+set_at_run_time(_, none) ->
+    [];
+set_at_run_time(Application, {application, Application, Keys}) ->
+    application:get_all_env(Application) -- proplists:get_value(env, Keys, []).
+
+%% ---------------------------------------------------------------- a call that may hang
+
+within(TimeoutMs, Call) ->
+    {Pid, Ref} = spawn_monitor(fun() -> exit({relup_answer, Call()}) end),
+    receive
+        {'DOWN', Ref, process, Pid, {relup_answer, Answer}} -> Answer;
+        {'DOWN', Ref, process, Pid, Reason} -> {error, Reason}
+    after TimeoutMs ->
+        exit(Pid, kill),
+        demonitor(Ref, [flush]),
+        {error, {no_answer_within_ms, TimeoutMs}}
+    end.

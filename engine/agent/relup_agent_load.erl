@@ -1,0 +1,285 @@
+%% Makes code live: read and checked, prepared, switched in batches; and the old slot kept free without murder.
+%%
+%% Nothing here knows of processes' states. A module file is `{Module, File, Md5}` (atom, string, 16 bytes).
+%% Failures are `{not_done, Name, Text}`; whoever calls adds what is live.
+
+-module(relup_agent_load).
+
+-export([read/1, load/3, ready/1, switch/1, clear_old/2, killed/1, delete/1, live/1, soft_purge/2, text/2, hex/1]).
+
+%% ---------------------------------------------------------------- reading
+
+%% The beams of all files, or what is wrong with the first bad one.
+read(Files) ->
+    read(Files, []).
+
+read([], Read) ->
+    {ok, lists:reverse(Read)};
+read([{Module, File, Md5} | Rest], Read) ->
+    case file:read_file(File) of
+        {ok, Beam} ->
+            case md5(Beam) of
+                Md5 -> read(Rest, [{Module, File, plain(Beam)} | Read]);
+                Other -> mismatch(Module, File, Md5, Other)
+            end;
+        {error, Reason} ->
+            {not_done, load_failed, text("~ts cannot be read: ~ts", [File, file:format_error(Reason)])}
+    end.
+
+mismatch(Module, File, _, undefined) ->
+    {not_done, load_failed, text("~ts is no beam file (module ~ts)", [File, Module])};
+mismatch(Module, File, Md5, Other) ->
+    {not_done, module_md5_mismatch,
+        text("~ts (module ~ts) has md5 ~ts, the plan says ~ts", [File, Module, hex(Other), hex(Md5)])}.
+
+md5(Beam) ->
+    try code:module_md5(plain(Beam)) of
+        Md5 -> Md5
+    catch
+        _:_ -> undefined
+    end.
+
+plain(<<31, 139, _/bits>> = Compressed) -> zlib:gunzip(Compressed);
+plain(Beam) -> Beam.
+
+%% The md5 of the code that runs, undefined when the module is not loaded.
+live(Module) ->
+    try
+        erlang:get_module_info(Module, md5)
+    catch
+        error:badarg -> undefined
+    end.
+
+%% ---------------------------------------------------------------- loading
+
+%% Options: max_stall_us, blocker_timeout_ms, kill_blockers; Tell is fun(Done, Total).
+%% {done, #{modules, skipped, batches, worst_stall_us, killed, switched}} or {not_done, Name, Text, Switched}
+load(Files, Options, Tell) ->
+    {Live, Wanted} = lists:partition(fun({M, _, Md5}) -> live(M) =:= Md5 end, Files),
+    case read(Wanted) of
+        {ok, Beams} ->
+            Result = load_read(Beams, Options, Tell),
+            with_skipped(Result, length(Live));
+        {not_done, Name, Text} ->
+            {not_done, Name, Text, []}
+    end.
+
+with_skipped({done, Counts}, Skipped) -> {done, Counts#{skipped => Skipped}};
+with_skipped(NotDone, _) -> NotDone.
+
+load_read(Beams, Options, Tell) ->
+    case clear_old([M || {M, _, _} <- Beams], Options) of
+        {ok, Killed} -> load_clear(Beams, Killed, Options, Tell);
+        {not_done, Name, Text} -> {not_done, Name, Text, []}
+    end.
+
+load_clear(Beams, Killed, Options, Tell) ->
+    {Apart, Together} = lists:partition(fun is_apart/1, Beams),
+    case prepared(Together) of
+        {ok, Prepared, OnLoad} ->
+            Start = #{
+                modules => 0, batches => 0, worst_stall_us => 0, killed => Killed, switched => [],
+                total => length(Beams)
+            },
+            in_turn(Apart ++ OnLoad, Prepared, Start, Options, Tell);
+        {not_done, Name, Text} ->
+            {not_done, Name, Text, []}
+    end.
+
+is_apart({Module, _, _}) ->
+    code:is_sticky(Module).
+
+%% Those with on_load can fail when they are switched, so they go first, while nothing else is changed.
+in_turn([Beam | Rest], Prepared, Counts, Options, Tell) ->
+    case switch_alone(Beam) of
+        {ok, Us} ->
+            in_turn(Rest, Prepared, counted([element(1, Beam)], Us, Counts, Tell), Options, Tell);
+        {error, Text} ->
+            {not_done, load_failed, Text, maps:get(switched, Counts)}
+    end;
+in_turn([], Prepared, Counts, Options, Tell) ->
+    batches(Prepared, 16, Counts, Options, Tell).
+
+%% Batches grow while a switch stays well under the budget and shrink when it does not.
+batches([], _, Counts, _, _) ->
+    {done, Counts};
+batches(Prepared, Size, Counts, Options, Tell) ->
+    {Batch, Rest} = lists:split(min(Size, length(Prepared)), Prepared),
+    Modules = [element(1, P) || P <- Batch],
+    case switch_together(Batch, Options) of
+        {ok, Us} ->
+            Next = next_size(Size, Us, maps:get(max_stall_us, Options)),
+            batches(Rest, Next, counted(Modules, Us, Counts, Tell), Options, Tell);
+        {error, Text} ->
+            {not_done, load_failed, Text, maps:get(switched, Counts)}
+    end.
+
+next_size(Size, Us, BudgetUs) ->
+    Fitting = Size * BudgetUs * 6 div (10 * max(Us, 1)),
+    max(1, min(Fitting, Size * 2)).
+
+counted(Modules, Us, Counts, Tell) ->
+    #{modules := Done, batches := Batches, worst_stall_us := Worst, switched := Switched, total := Total} = Counts,
+    Tell(Done + length(Modules), Total),
+    Counts#{
+        modules := Done + length(Modules),
+        batches := Batches + 1,
+        worst_stall_us := max(Worst, Us),
+        switched := Modules ++ Switched
+    }.
+
+%% Prepared in portions, so that a module with on_load or a bad one is found without losing the rest.
+prepared(Beams) ->
+    prepared(Beams, [], []).
+
+prepared([], Prepared, OnLoad) ->
+    {ok, lists:append(lists:reverse(Prepared)), lists:reverse(OnLoad)};
+prepared(Beams, Prepared, OnLoad) ->
+    {Portion, Rest} = lists:split(min(64, length(Beams)), Beams),
+    case code:prepare_loading(Portion) of
+        {ok, {'$prepared$', Ready}} ->
+            prepared(Rest, [Ready | Prepared], OnLoad);
+        {error, Errors} ->
+            Refused = [M || {M, on_load_not_allowed} <- Errors],
+            case [E || {_, Why} = E <- Errors, Why =/= on_load_not_allowed] of
+                [] ->
+                    {Apart, Again} = lists:partition(
+                        fun({M, _, _}) -> lists:member(M, Refused) end, Portion
+                    ),
+                    prepared(Again ++ Rest, Prepared, Apart ++ OnLoad);
+                [{Module, Why} | _] ->
+                    {not_done, load_failed, text("~ts is refused by the VM: ~tp", [Module, Why])}
+            end
+    end.
+
+%% One module, read and prepared, for a switch that must be short: {ok, Ready} or {not_done, Name, Text}.
+ready({Module, _, _} = File) ->
+    case read([File]) of
+        {ok, [Beam]} ->
+            case code:is_sticky(Module) orelse prepared([Beam]) of
+                true -> {ok, {alone, Beam}};
+                {ok, [], [Beam]} -> {ok, {alone, Beam}};
+                {ok, Prepared, []} -> {ok, {together, Prepared}};
+                NotDone -> NotDone
+            end;
+        NotDone ->
+            NotDone
+    end.
+
+%% {ok, Us} or {error, Text}. The old slot must be free.
+switch({together, Prepared}) ->
+    switch_together(Prepared, #{blocker_timeout_ms => 0, kill_blockers => false});
+switch({alone, Beam}) ->
+    switch_alone(Beam).
+
+switch_together(Ready, Options) ->
+    Start = now_us(),
+    case code:finish_loading({'$prepared$', Ready}) of
+        ok ->
+            {ok, now_us() - Start};
+        {error, Errors} ->
+            NotPurged = [M || {M, not_purged} <- Errors],
+            case length(NotPurged) =:= length(Errors) andalso clear_old(NotPurged, Options) of
+                {ok, _} -> switch_together(Ready, Options);
+                _ -> {error, text("the VM refuses the switch: ~tp", [lists:sublist(Errors, 5)])}
+            end
+    end.
+
+switch_alone({Module, File, Beam}) ->
+    Sticky = code:is_sticky(Module),
+    [code:unstick_mod(Module) || Sticky],
+    Start = now_us(),
+    Result = code:load_binary(Module, File, Beam),
+    Us = now_us() - Start,
+    [code:stick_mod(Module) || Sticky],
+    case Result of
+        {module, Module} -> {ok, Us};
+        {error, Why} -> {error, text("~ts is not loaded: ~tp", [Module, Why])}
+    end.
+
+%% Its processes end when they are next found in old code; nobody is killed here.
+delete(Modules) ->
+    Loaded = [M || M <- Modules, live(M) =/= undefined],
+    [M || M <- Loaded, code:delete(M)].
+
+%% ---------------------------------------------------------------- the old slot
+
+%% Frees the old slot of every module: soft purges, nudges those who linger, waits; kills only when told to.
+%% {ok, Killed} with Killed as relup_agent_walk:seen/1 gives it, or {not_done, lingering_processes, Text}.
+clear_old(Modules, Options) ->
+    clear_old(Modules, Options, 0).
+
+clear_old(Modules, Options, WaitedMs) ->
+    Timeout = maps:get(blocker_timeout_ms, Options),
+    case [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)] of
+        [] ->
+            {ok, []};
+        Held when WaitedMs < Timeout ->
+            WaitedMs =:= 0 andalso nudge(Held),
+            timer:sleep(50),
+            clear_old(Held, Options, WaitedMs + 50);
+        Held ->
+            held(Held, relup_agent_walk:in_old_code(Held), Options)
+    end.
+
+held(Modules, Found, Options) ->
+    Lingering = lists:ukeysort(1, Found),
+    Seen = relup_agent_walk:seen(lists:sublist(Lingering, 100)),
+    case maps:get(kill_blockers, Options) of
+        true ->
+            [exit(Pid, kill) || {Pid, _} <- Lingering],
+            timer:sleep(10),
+            [code:purge(M) || M <- Modules],
+            {ok, Seen};
+        false ->
+            {not_done, lingering_processes, lingering_text(length(Lingering), Modules, Seen)}
+    end.
+
+lingering_text(Count, Modules, Seen) ->
+    Names = [[Pid, " ", Name, " in ", M] || {Pid, Name, M, _} <- lists:sublist(Seen, 10)],
+    text("~w processes still run old code of ~ts: ~ts", [
+        Count,
+        lists:join(", ", [atom_to_binary(M, utf8) || M <- lists:sublist(Modules, 10)]),
+        lists:join("; ", Names)
+    ]).
+
+%% Those killed, as a report names the ended.
+killed(Seen) ->
+    [{Pid, Name, <<"killed: it ran old code of ", Module/binary>>, Client} || {Pid, Name, Module, Client} <- Seen].
+
+%% An idle special process re-enters its loop by a full call after any system message, even an unknown one.
+%% The answer goes to nobody. Who was not started by proc_lib gets none: it would keep it in its mailbox.
+nudge(Modules) ->
+    Nobody = spawn(fun() -> ok end),
+    Pids = lists:usort([Pid || {Pid, _} <- relup_agent_walk:in_old_code(Modules)]),
+    [Pid ! {system, {Nobody, relup_nudge}, relup_nudge} || Pid <- Pids, is_special(Pid)].
+
+is_special(Pid) ->
+    case process_info(Pid, dictionary) of
+        {dictionary, Dictionary} -> lists:keymember('$ancestors', 1, Dictionary);
+        undefined -> false
+    end.
+
+%% In the background after a switch: one module after the other, resting as long as each took; soft only.
+soft_purge(Modules, RestFactor) ->
+    lists:foreach(
+        fun(Module) ->
+            Start = erlang:monotonic_time(millisecond),
+            erlang:check_old_code(Module) andalso code:soft_purge(Module),
+            Took = erlang:monotonic_time(millisecond) - Start,
+            timer:sleep(Took * RestFactor)
+        end,
+        Modules
+    ).
+
+%% ---------------------------------------------------------------- words
+
+text(Format, Arguments) ->
+    Text = lists:flatten(io_lib:format(Format, Arguments)),
+    unicode:characters_to_binary(lists:sublist(Text, 2000)).
+
+hex(Md5) ->
+    [io_lib:format("~2.16.0b", [B]) || <<B>> <= Md5].
+
+now_us() ->
+    erlang:monotonic_time(microsecond).

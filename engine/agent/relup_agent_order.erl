@@ -1,0 +1,133 @@
+%% What each order means, and how its outcome is told.
+%%
+%% run/2 answers {done, #{...}} or {not_done, #{name, detail, reverted, ...}}; `live` is added here, for every
+%% module that the order names. An order that another hand has begun is begun again where that is harmless.
+
+-module(relup_agent_order).
+
+-export([run/2]).
+
+run(Order, Nth) ->
+    told(order(Order, Nth), modules_of(Order)).
+
+told({done, Report}, _) ->
+    {done, Report};
+told({not_done, Report}, Modules) ->
+    {not_done, Report#{live => [{M, relup_agent_load:live(M)} || M <- Modules]}}.
+
+modules_of({load_modules, Files, Remove, _}) -> [M || {M, _, _} <- Files] ++ Remove;
+modules_of({change_code, #{module := {Module, _, _}}}) -> [Module];
+modules_of({restart_application, _, Files, Remove, _}) -> [M || {M, _, _} <- Files] ++ Remove;
+modules_of(_) -> [].
+
+order({set_code_path, Moves}, _) ->
+    set_code_path(Moves);
+order({load_modules, Files, Remove, Options}, _) ->
+    load_modules(Files, Remove, Options);
+order({change_code, Order}, Nth) ->
+    relup_agent_update:run(Order, Nth, tell(processes));
+order({restart_application, Application, Files, Remove, Options}, _) ->
+    relup_agent_application:restart(Application, Files, Remove, Options, tell(modules));
+order({call_function, _, _, _, _}, Nth) when Nth > 1 ->
+    not_done(call_failed, <<"the agent's worker died during the call; it is not called again">>, true);
+order({call_function, Module, Function, Arguments, TimeoutMs}, _) ->
+    call_function(Module, Function, Arguments, TimeoutMs).
+
+not_done(Name, Text, Reverted) ->
+    {not_done, #{name => Name, detail => Text, reverted => Reverted}}.
+
+%% At most twenty messages a second to the client; the last one always.
+tell(Unit) ->
+    Client = relup_agent_section:value(client),
+    fun(Done, Total) ->
+        Now = erlang:monotonic_time(millisecond),
+        case get(told_at) of
+            Before when is_integer(Before), Now - Before < 50, Done < Total -> ok;
+            _ ->
+                put(told_at, Now),
+                is_pid(Client) andalso (Client ! {relup_progress, Done, Total, Unit})
+        end,
+        ok
+    end.
+
+%% ---------------------------------------------------------------- the code path
+
+set_code_path(Moves) ->
+    Before = code:get_path(),
+    case code:set_path(lists:foldl(fun moved/2, Before, Moves)) of
+        true -> {done, #{}};
+        {error, Why} -> not_done(code_path_refused, relup_agent_load:text("~tp", [Why]), true)
+    end.
+
+moved({none, New}, Path) -> without(New, Path) ++ [New];
+moved({Old, none}, Path) -> without(Old, Path);
+moved({Old, New}, Path) ->
+    case lists:any(fun(Dir) -> same(Dir, Old) end, Path) of
+        true -> [in_place(Dir, Old, New) || Dir <- without(New, Path)];
+        false -> without(New, Path) ++ [New]
+    end.
+
+in_place(Dir, Old, New) ->
+    case same(Dir, Old) of
+        true -> New;
+        false -> Dir
+    end.
+
+without(Gone, Path) ->
+    [Dir || Dir <- Path, not same(Dir, Gone)].
+
+same(A, B) ->
+    filename:absname(A) =:= filename:absname(B).
+
+%% ---------------------------------------------------------------- loading
+
+load_modules(Files, Remove, Options) ->
+    case relup_agent_load:load(Files, Options, tell(modules)) of
+        {done, #{killed := Killed, switched := Switched} = Counts} ->
+            remove(Remove, Options, Killed, Switched, Counts);
+        {not_done, Name, Text, Switched} ->
+            not_done(Name, Text, Switched =:= [])
+    end.
+
+remove(Remove, Options, Killed, Switched, Counts) ->
+    case relup_agent_load:clear_old(Remove, Options) of
+        {ok, KilledToo} ->
+            Deleted = relup_agent_load:delete(Remove),
+            relup_agent:purge_later(Switched ++ Deleted),
+            Kept = maps:with([modules, skipped, batches, worst_stall_us], Counts),
+            {done, Kept#{
+                modules => maps:get(modules, Counts) + length(Deleted),
+                ended => relup_agent_load:killed(Killed ++ KilledToo)
+            }};
+        {not_done, Name, Text} ->
+            not_done(Name, Text, Switched =:= [])
+    end.
+
+%% ---------------------------------------------------------------- calling
+
+call_function(Module, Function, Arguments, TimeoutMs) ->
+    {Pid, Ref} = spawn_monitor(fun() -> exit(called(Module, Function, Arguments)) end),
+    receive
+        {'DOWN', Ref, process, Pid, {relup_returned, Text}} ->
+            {done, #{returned => Text}};
+        {'DOWN', Ref, process, Pid, {relup_raised, Text}} ->
+            not_done(call_failed, Text, false);
+        {'DOWN', Ref, process, Pid, Reason} ->
+            not_done(call_failed, relup_agent_load:text("its process ended: ~tP", [Reason, 30]), false)
+    after TimeoutMs ->
+        exit(Pid, kill),
+        demonitor(Ref, [flush]),
+        not_done(call_timed_out, relup_agent_load:text("no answer within ~w ms; it was ended", [TimeoutMs]), false)
+    end.
+
+called(Module, Function, Arguments) ->
+    try
+        {relup_returned, relup_agent_load:text("~tP", [apply(Module, Function, Arguments), 60])}
+    catch
+        Class:Reason:Stack ->
+            Frames = [{M, F, arity(A)} || {M, F, A, _} <- lists:sublist(Stack, 5)],
+            {relup_raised, relup_agent_load:text("~p ~tP at ~tp", [Class, Reason, 30, Frames])}
+    end.
+
+arity(Arguments) when is_list(Arguments) -> length(Arguments);
+arity(Arity) -> Arity.

@@ -1,0 +1,191 @@
+%% Guards a critical section: three processes of which any one may be killed and the section still ends.
+%%
+%%   hand    does the work, one order; all it knows stands in the record
+%%   guard   starts another hand when the hand dies, and another keeper when the keeper dies
+%%   keeper  owns the record, receives the answers of suspended processes, so that none is lost with a hand
+%%
+%% The record is the public table `relup_agent_record`; there is one section at a time because there is one
+%% such name. Rows: {key, K} {order, O} {client, Pid} {stage, Atom} {hands, N} {report, R}, and what the
+%% order's own module writes. Processes under change have rows {Pid, Motion, Shape, SinceUs, PausedUs, Name}.
+
+-module(relup_agent_section).
+
+-export([start/3, open/0, value/1, value/2, write/2, tag/2, members/0]).
+
+%% ---------------------------------------------------------------- what others may ask
+
+%% Starts the section; its end comes as {relup_ended, Key, Report} to the process registered relup_agent.
+start(Key, Order, Client) ->
+    Starter = self(),
+    Keeper = spawn(fun() -> keep(Starter, Key, Order, Client) end),
+    Ref = monitor(process, Keeper),
+    receive
+        {Keeper, ready} -> demonitor(Ref, [flush]), ok;
+        {'DOWN', Ref, process, _, Reason} -> {error, Reason}
+    end.
+
+%% The key of the section that runs, or none.
+open() ->
+    case ets:whereis(relup_agent_record) of
+        undefined -> none;
+        _ -> value(key, none)
+    end.
+
+value(Name) ->
+    [{Name, Value}] = ets:lookup(relup_agent_record, Name),
+    Value.
+
+value(Name, Default) ->
+    try ets:lookup(relup_agent_record, Name) of
+        [{Name, Value}] -> Value;
+        [] -> Default
+    catch
+        error:badarg -> Default
+    end.
+
+write(Name, Value) ->
+    ets:insert(relup_agent_record, {Name, Value}).
+
+%% Where a process sends its answer to a system message: to the keeper, whoever that is by then.
+tag(Question, Pid) ->
+    {relup_agent_record, {relup_answer, value(section), Question, Pid}}.
+
+%% The three, for whoever wants to look.
+members() ->
+    [{Role, value(Role, undefined)} || Role <- [hand, guard, keeper]].
+
+%% ---------------------------------------------------------------- the keeper
+
+keep(Starter, Key, Order, Client) ->
+    true = register(relup_agent_record, self()),
+    ets:new(relup_agent_record, [named_table, public, set]),
+    ets:insert(relup_agent_record, [
+        {key, Key}, {order, Order}, {client, Client}, {stage, starting}, {hands, 0}, {section, make_ref()},
+        {pipelined, false}
+    ]),
+    Starter ! {self(), ready},
+    keeps(start_guard(spawn(fun hand/0))).
+
+keeps(Guard) ->
+    process_flag(priority, high),
+    write(keeper, self()),
+    keeping(value(section), none, Guard).
+
+keeping(Section, Hand, Guard) ->
+    receive
+        {{relup_answer, Section, Question, Pid}, Reply} ->
+            relup_agent_update:record(Question, Pid, Reply),
+            is_pid(Hand) andalso (Hand ! {answer, Question, Pid, Reply}),
+            keeping(Section, Hand, Guard);
+        {relup_hand, New} ->
+            New ! {accepted, self()},
+            keeping(Section, New, Guard);
+        relup_closed ->
+            close();
+        {'DOWN', Guard, process, _, _} ->
+            keeping(Section, Hand, start_guard(value(hand, Hand)));
+        _ ->
+            keeping(Section, Hand, Guard)
+    end.
+
+%% The name and the table go first: whoever hears of the end may start the next section at once.
+close() ->
+    Ended = {relup_ended, value(key), value(report)},
+    catch unregister(relup_agent_record),
+    ets:delete(relup_agent_record),
+    catch relup_agent ! Ended,
+    ok.
+
+%% Takes over the record. Answers that the dead keeper had not written down are lost, so all who owe one are
+%% asked again.
+succeed() ->
+    receive
+        {'ETS-TRANSFER', _, _, adopted} -> ok
+    end,
+    true = register(relup_agent_record, self()),
+    ets:setopts(relup_agent_record, {heir, value(guard), kept}),
+    process_flag(priority, high),
+    write(keeper, self()),
+    case value(report, none) of
+        none ->
+            relup_agent_update:ask_again(),
+            keeping(value(section), value(hand, none), monitor(process, value(guard)));
+        _ ->
+            close()
+    end.
+
+%% ---------------------------------------------------------------- the guard
+
+start_guard(Hand) ->
+    Keeper = self(),
+    Guard = spawn(fun() -> guard(Keeper, Hand) end),
+    write(guard, Guard),
+    ets:setopts(relup_agent_record, {heir, Guard, kept}),
+    monitor(process, Guard).
+
+guard(Keeper, Hand) ->
+    guarding(monitor(process, Keeper), monitor(process, Hand)).
+
+guarding(Keeper, Hand) ->
+    receive
+        {'DOWN', Hand, process, _, normal} ->
+            guarding(Keeper, none);
+        {'DOWN', Hand, process, _, _} ->
+            {_, Next} = spawn_monitor(fun hand/0),
+            guarding(Keeper, Next);
+        {'ETS-TRANSFER', Table, _, kept} ->
+            demonitor(Keeper, [flush]),
+            case value(report, none) of
+                none ->
+                    {New, Ref} = spawn_monitor(fun succeed/0),
+                    ets:give_away(Table, New, adopted),
+                    guarding(Ref, Hand);
+                _ ->
+                    close()
+            end;
+        {'DOWN', Keeper, process, _, normal} ->
+            ok;
+        {'DOWN', Keeper, process, _, _} ->
+            ets:whereis(relup_agent_record) =/= undefined andalso guarding(Keeper, Hand)
+    end.
+
+%% ---------------------------------------------------------------- the hand
+
+hand() ->
+    case open() of
+        none -> ok;
+        _ -> hand(value(report, none), ets:update_counter(relup_agent_record, hands, 1))
+    end.
+
+hand(none, Nth) when Nth =< 5 ->
+    process_flag(priority, high),
+    write(hand, self()),
+    relup_agent_record ! {relup_hand, self()},
+    receive
+        {accepted, _} -> ok
+    end,
+    finish(work(value(order), Nth));
+hand(none, Nth) ->
+    finish({not_done, #{
+        name => agent_failed,
+        detail => relup_agent_load:text("~w processes of the agent died at it, stage ~p", [Nth, value(stage)]),
+        reverted => false
+    }});
+hand(_, _) ->
+    catch relup_agent_record ! relup_closed.
+
+work(Order, Nth) ->
+    try
+        relup_agent_order:run(Order, Nth)
+    catch
+        Class:Reason:Stack ->
+            {not_done, #{
+                name => agent_failed,
+                detail => relup_agent_load:text("~p:~p at ~p", [Class, Reason, lists:sublist(Stack, 4)]),
+                reverted => false
+            }}
+    end.
+
+finish(Report) ->
+    write(report, Report),
+    catch relup_agent_record ! relup_closed.

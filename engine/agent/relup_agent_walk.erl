@@ -1,0 +1,240 @@
+%% Finds processes: who runs a module under a supervisor, who runs it under none, who is in old code.
+%%
+%% Everything here only looks. The agent carries it compiled; the reading side of the tool has it
+%% interpreted by erl_eval, so that a plan loads nothing. Therefore: local calls and funs only, no
+%% `fun name/arity`, no records, nothing from a module that an embedded node has not loaded.
+
+-module(relup_agent_walk).
+
+-export([users/1, strays/2, in_old_code/1, suspended/0, is_suspended/1, seen/1, name/1, clients/1]).
+
+%% [{Pid, Module}] of every supervised process whose callback module is one of Modules, and the
+%% supervisors that did not answer.
+users(Modules) ->
+    Wanted = maps:from_list([{M, true} || M <- Modules]),
+    Tops = [top(App) || {App, _, _} <- application:which_applications()],
+    {Found, Silent} = lists:foldl(
+        fun(Top, Acc) -> tree(Top, Wanted, Acc) end,
+        {[], []},
+        [Pid || Pid <- Tops, is_pid(Pid)]
+    ),
+    {lists:usort(Found), Silent}.
+
+top(App) ->
+    case application_controller:get_master(App) of
+        Master when is_pid(Master) ->
+            case catch application_master:get_child(Master) of
+                {Pid, _} -> Pid;
+                _ -> none
+            end;
+        _ ->
+            none
+    end.
+
+tree(Top, Wanted, {Found, Silent}) ->
+    case initial_call(Top) of
+        {supervisor, Module, _} -> walk(Top, Wanted, {noted(Top, [Module], Wanted, Found), Silent});
+        {Module, _, _} -> {noted(Top, [Module], Wanted, Found), Silent};
+        none -> {Found, Silent}
+    end.
+
+walk(Supervisor, Wanted, {Found, Silent}) ->
+    try gen_server:call(Supervisor, which_children, 5000) of
+        Children when is_list(Children) ->
+            lists:foldl(fun(Child, Acc) -> child(Child, Wanted, Acc) end, {Found, Silent}, Children);
+        _ ->
+            {Found, [Supervisor | Silent]}
+    catch
+        exit:{timeout, _} -> {Found, [Supervisor | Silent]};
+        _:_ -> {Found, Silent}
+    end.
+
+child({_, Pid, supervisor, Modules}, Wanted, {Found, Silent}) when is_pid(Pid) ->
+    walk(Pid, Wanted, {noted(Pid, supervisor_modules(Pid, Modules), Wanted, Found), Silent});
+child({_, Pid, _, dynamic}, Wanted, {Found, Silent}) when is_pid(Pid) ->
+    {noted(Pid, dynamic_modules(Pid), Wanted, Found), Silent};
+child({_, Pid, _, Modules}, Wanted, {Found, Silent}) when is_pid(Pid), is_list(Modules) ->
+    {noted(Pid, Modules, Wanted, Found), Silent};
+child(_, _, Acc) ->
+    Acc.
+
+noted(_, [], _, Found) ->
+    Found;
+noted(Pid, [Module | Rest], Wanted, Found) ->
+    case maps:is_key(Module, Wanted) of
+        true -> noted(Pid, Rest, Wanted, [{Pid, Module} | Found]);
+        false -> noted(Pid, Rest, Wanted, Found)
+    end.
+
+supervisor_modules(Pid, Modules) ->
+    Listed =
+        case Modules of
+            dynamic -> [];
+            _ -> Modules
+        end,
+    case initial_call(Pid) of
+        {supervisor, Module, _} -> [Module | Listed];
+        _ -> Listed
+    end.
+
+%% Only a gen_event knows the question; any other process would take it for a stray message.
+dynamic_modules(Pid) ->
+    case initial_call(Pid) of
+        {gen_event, _, _} ->
+            try gen:call(Pid, self(), get_modules, 5000) of
+                {ok, Modules} -> Modules
+            catch
+                _:_ -> []
+            end;
+        {Module, _, _} ->
+            [Module];
+        none ->
+            []
+    end.
+
+initial_call(Pid) ->
+    case process_info(Pid, [initial_call, dictionary]) of
+        undefined ->
+            none;
+        [{initial_call, Spawned}, {dictionary, Dictionary}] ->
+            case lists:keyfind('$initial_call', 1, Dictionary) of
+                {_, {_, _, _} = Call} -> Call;
+                _ -> Spawned
+            end
+    end.
+
+%% [{Pid, Module}] of the processes that run one of Modules and are not in Supervised.
+strays(Modules, Supervised) ->
+    Wanted = maps:from_list([{M, true} || M <- Modules]),
+    Known = maps:from_list([{Pid, true} || Pid <- Supervised]),
+    lists:foldl(
+        fun(Pid, Found) ->
+            case maps:is_key(Pid, Known) orelse Pid =:= self() of
+                true -> Found;
+                false -> stray(Pid, Wanted, Found)
+            end
+        end,
+        [],
+        processes()
+    ).
+
+stray(Pid, Wanted, Found) ->
+    case process_info(Pid, current_stacktrace) of
+        undefined ->
+            Found;
+        {_, Stack} ->
+            Initial =
+                case initial_call(Pid) of
+                    none -> [];
+                    {supervisor, Module, _} -> [Module];
+                    {Module, _, _} -> [Module]
+                end,
+            Running = Initial ++ [element(1, Frame) || Frame <- Stack],
+            case [M || M <- Running, maps:is_key(M, Wanted)] of
+                [] -> Found;
+                [M | _] -> [{Pid, M} | Found]
+            end
+    end.
+
+%% [{Pid, Module}] of the processes that still run OLD code of one of Modules: what a purge would kill.
+in_old_code(Modules) ->
+    case [M || M <- Modules, erlang:check_old_code(M)] of
+        [] ->
+            [];
+        Old ->
+            lists:foldl(
+                fun(Pid, Found) ->
+                    case Pid =:= self() of
+                        true -> Found;
+                        false -> old_ones(Pid, Old, Found)
+                    end
+                end,
+                [],
+                processes()
+            )
+    end.
+
+old_ones(_, [], Found) ->
+    Found;
+old_ones(Pid, [Module | Rest], Found) ->
+    case catch erlang:check_process_code(Pid, Module) of
+        true -> old_ones(Pid, Rest, [{Pid, Module} | Found]);
+        _ -> old_ones(Pid, Rest, Found)
+    end.
+
+%% [{Pid, Module}] of the processes that stand in a suspend loop of `sys`, or that the VM has suspended.
+suspended() ->
+    lists:foldl(
+        fun(Pid, Found) ->
+            case is_suspended(Pid) of
+                false -> Found;
+                true -> [{Pid, element(1, shown_call(Pid))} | Found]
+            end
+        end,
+        [],
+        processes()
+    ).
+
+is_suspended(Pid) ->
+    case process_info(Pid, [current_function, status]) of
+        [{_, {sys, suspend_loop, _}}, _] -> true;
+        [{_, {sys, suspend_loop_hib, _}}, _] -> true;
+        [_, {_, suspended}] -> true;
+        [{_, {erlang, hibernate, _}}, _] -> hibernates_suspended(Pid);
+        _ -> false
+    end.
+
+%% A process that hibernates shows what it will wake up in only as the text of its saved arguments.
+hibernates_suspended(Pid) ->
+    case process_info(Pid, backtrace) of
+        {_, Text} -> binary:match(Text, <<"suspend_loop_hib">>) =/= nomatch;
+        undefined -> false
+    end.
+
+shown_call(Pid) ->
+    case initial_call(Pid) of
+        none -> {undefined, undefined, 0};
+        {supervisor, Module, Arity} -> {Module, init, Arity};
+        Call -> Call
+    end.
+
+%% [{PidText, Name, Module, ClientId | undefined}], binaries, of [{Pid, Module}].
+seen([]) ->
+    [];
+seen(Found) ->
+    Clients = clients(maps:from_list([{Pid, true} || {Pid, _} <- Found])),
+    [
+        {list_to_binary(pid_to_list(Pid)), name(Pid), atom_to_binary(Module, utf8),
+            maps:get(Pid, Clients, undefined)}
+     || {Pid, Module} <- Found
+    ].
+
+name(Pid) ->
+    case process_info(Pid, registered_name) of
+        {registered_name, Name} ->
+            atom_to_binary(Name, utf8);
+        _ ->
+            {M, F, A} = shown_call(Pid),
+            unicode:characters_to_binary(io_lib:format("~ts:~ts/~w", [M, F, A]))
+    end.
+
+%% Client ids by pid, from the channel table of EMQX's connection manager where there is one.
+clients(Pids) ->
+    case ets:whereis(emqx_channel) of
+        undefined ->
+            #{};
+        Table ->
+            ets:foldl(
+                fun
+                    ({ClientId, Pid}, Known) when is_binary(ClientId), is_pid(Pid) ->
+                        case maps:is_key(Pid, Pids) of
+                            true -> Known#{Pid => ClientId};
+                            false -> Known
+                        end;
+                    (_, Known) ->
+                        Known
+                end,
+                #{},
+                Table
+            )
+    end.

@@ -1,0 +1,120 @@
+"""The Erlang expressions of the reading calls and of the agent's installation: texts, and nothing else.
+
+Names of modules go in as binaries: a name that the VM does not know makes no atom there.
+"""
+
+OBSERVE = """
+{ok, Stat} = file:read_file("/proc/self/stat"),
+Version = case erlang:function_exported(emqx_release, version, 0) of
+    true -> try unicode:characters_to_binary(emqx_release:version()) catch _:_ -> undefined end;
+    false -> undefined
+end,
+{atom_to_binary(node(), utf8), list_to_integer(os:getpid()), Stat, erlang:system_info(creation),
+ list_to_binary(erlang:system_info(otp_release)), list_to_binary(erlang:system_info(version)),
+ Version, unicode:characters_to_binary(code:root_dir())}.
+"""
+
+ALL_MD5S = """
+[{atom_to_binary(M, utf8), Md5} ||
+    M <- erlang:loaded(), Md5 <- [catch erlang:get_module_info(M, md5)], is_binary(Md5)].
+"""
+
+MD5S_OF = """
+[{Name, Md5} || Name <- Names, M <- [catch binary_to_existing_atom(Name, utf8)], is_atom(M),
+    Md5 <- [catch erlang:get_module_info(M, md5)], is_binary(Md5)].
+"""
+
+FILES_OF = """
+[{Name, unicode:characters_to_binary(File)} ||
+    Name <- Names, M <- [catch binary_to_existing_atom(Name, utf8)], is_atom(M),
+    erlang:module_loaded(M), File <- [code:which(M)], is_list(File), File =/= []].
+"""
+
+APPLICATIONS = """
+Running = [App || {App, _, _} <- application:which_applications(30000)],
+[{atom_to_binary(App, utf8), unicode:characters_to_binary(Vsn), lists:member(App, Running)} ||
+    {App, _, Vsn} <- application:loaded_applications()].
+"""
+
+CODE_PATH = "[unicode:characters_to_binary(Folder) || Folder <- code:get_path()]."
+
+CONNECTIONS = """
+case erlang:function_exported(emqx_cm, get_connected_client_count, 0) of
+    true -> emqx_cm:get_connected_client_count();
+    false -> case erlang:function_exported(emqx_stats, getstat, 1) of
+        true -> emqx_stats:getstat('connections.count');
+        false -> undefined
+    end
+end.
+"""
+
+PARSED = """
+Parsed = fun(Text) ->
+    {ok, Tokens, _} = erl_scan:string(unicode:characters_to_list(Text)),
+    {ok, Form} = erl_parse:parse_form(Tokens),
+    Form
+end,
+"""
+"""From the text of a form to the form; a part of an expression."""
+
+INTERPRET = (
+    PARSED
+    + """
+Forms = lists:map(Parsed, Texts),
+Functions = maps:from_list([{{Name, Arity}, Clauses} || {function, _, Name, Arity, Clauses} <- Forms]),
+Run = fun Run(Name, Arguments) ->
+    Clauses = maps:get({Name, length(Arguments)}, Functions),
+    {value, Fun, _} = erl_eval:expr({'fun', 1, {clauses, Clauses}}, [], {value, Run}),
+    apply(Fun, Arguments)
+end,
+Existing = fun(Names) ->
+    [M || Name <- Names, M <- [catch binary_to_existing_atom(Name, utf8)], is_atom(M)]
+end,
+"""
+)
+"""Runs functions of the module whose forms are bound to `Texts`, without loading it."""
+
+LINGERING = INTERPRET + "Run(seen, [Run(in_old_code, [Existing(Names)])])."
+
+SUSPENDED = INTERPRET + "Run(seen, [Run(suspended, [])])."
+
+MODULE_USERS = (
+    INTERPRET
+    + """
+{Users, _} = Run(users, [Existing(Names)]),
+Strays = Run(strays, [Existing(Names), [Pid || {Pid, _} <- Users]]),
+Counted = lists:foldl(fun({_, M}, Counts) -> maps:update_with(M, fun(N) -> N + 1 end, 1, Counts) end, #{}, Users),
+{[{atom_to_binary(M, utf8), N} || {M, N} <- maps:to_list(Counted)], Run(seen, [Strays])}.
+"""
+)
+
+HAS_COMPILER = "code:ensure_loaded(compile) =:= {module, compile}."
+
+COMPILE = (
+    PARSED
+    + """
+[begin
+    {ok, Module, Beam} = compile:noenv_forms(lists:map(Parsed, Texts), []),
+    {Module, Beam}
+end || Texts <- Sources].
+"""
+)
+
+LOAD_AGENT = """
+[{module, Module} = code:load_binary(Module, "relup_agent", Beam) || {Module, Beam} <- Beams],
+Desk:start([Module || {Module, _} <- Beams]).
+"""
+
+AGENT_GONE = """
+Gone = fun
+    Gone(0) -> false;
+    Gone(Tries) ->
+        Loaded = [M || Name <- Names, M <- [catch binary_to_existing_atom(Name, utf8)], is_atom(M),
+            erlang:module_loaded(M) orelse erlang:check_old_code(M)],
+        case Loaded =:= [] andalso whereis(relup_agent) =:= undefined of
+            true -> true;
+            false -> timer:sleep(5), Gone(Tries - 1)
+        end
+end,
+Gone(1000).
+"""
