@@ -1,0 +1,132 @@
+"""Opening the house: the right to write, the lock, the journal, in this order; and closing it again.
+
+A RootDir that cannot be written is refused before the first byte; a second relup is refused before the
+journal is opened.
+"""
+
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.clock import Clock
+from engine.errors import BadPlace, Busy
+from engine.interrupts import Interrupts
+from engine.lock import held, holder
+from engine.node.door import Node
+from engine.place import Place
+from engine.progress import Progress
+from engine.release.staging import make_relup_folder
+from engine.run import House
+from engine.unwritten import Unwritten
+from journal.events import Requester
+from journal.opening import create_or_open
+
+
+class NoWritePermission(BadPlace):
+    """RootDir or its relup/ cannot be written by this user."""
+
+    name = "no_write_permission"
+
+
+def requester(tool_version: str) -> Requester:
+    """Who runs this command. Called before privileges are dropped: the journal names the person."""
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    return Requester(user=user, host=socket.gethostname(), pid=os.getpid(), tool_version=tool_version)
+
+
+def require_writable(place: Place) -> None:
+    """Refuse a RootDir that this user cannot write.
+
+    Raises:
+        NoWritePermission
+    """
+    for folder in (place.root, place.relup):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise NoWritePermission(
+                f"The user {getpass.getuser()} may not write to {folder}.",
+                next="Run relup as the user that runs the node, or as root.",
+            )
+
+
+@contextmanager
+def open_house(
+    place: Place,
+    *,
+    data_dir: Path,
+    catalog: Path | None,
+    connect: Callable[[], Node],
+    node_name: str | None,
+    clock: Clock,
+    progress: Progress,
+    interrupts: Interrupts,
+    by: Requester,
+    command: str,
+) -> Iterator[House]:
+    """A house with its lock held and its journal open for writing, for the length of the block.
+
+    Raises:
+        NoWritePermission, Busy, JournalError
+    """
+    require_writable(place)
+    make_relup_folder(place.relup)
+    with (
+        held(place.lock, command=command),
+        create_or_open(place.journal, clock=clock.now_ns, node=node_name, root=str(place.root)) as journal,
+    ):
+        yield House(
+            place=place,
+            data_dir=data_dir,
+            catalog=catalog,
+            journal=journal,
+            connect=connect,
+            clock=clock,
+            progress=progress,
+            interrupts=interrupts,
+            by=by,
+        )
+
+
+@contextmanager
+def rehearsal_house(
+    place: Place,
+    *,
+    data_dir: Path,
+    catalog: Path | None,
+    connect: Callable[[], Node],
+    clock: Clock,
+    progress: Progress,
+    interrupts: Interrupts,
+    by: Requester,
+) -> Iterator[House]:
+    """A house whose journal is forgotten: for `plan` and `--dry-run`, which leave nothing behind.
+
+    Raises:
+        NoWritePermission: The staging could not be written.
+        Busy: A relup is at work.
+    """
+    require_writable(place)
+    at_work = holder(place.lock)
+    if at_work is not None:
+        raise Busy(
+            f"Another relup works on this node: {at_work}.",
+            next="Wait until it has ended; 'relup status' shows how far it is.",
+        )
+    was_there = place.relup.exists()
+    try:
+        yield House(
+            place=place,
+            data_dir=data_dir,
+            catalog=catalog,
+            journal=Unwritten(clock),
+            connect=connect,
+            clock=clock,
+            progress=progress,
+            interrupts=interrupts,
+            by=by,
+        )
+    finally:
+        if not was_there and place.relup.exists():
+            place.relup.rmdir()
