@@ -1,7 +1,8 @@
 """Erlang expressions, evaluated in the node by its own erl_eval: what reading calls are made of.
 
 An expression is fixed text; what varies is bound to its variables, so that asking again makes no new atom.
-It is scanned and parsed by the node once per connection; nothing is loaded there and nothing stays.
+It is scanned and parsed by the node once per connection; nothing is loaded there and nothing stays. It is
+wrapped into a fun, because erl_eval answers with all variables of the outermost level.
 """
 
 from collections.abc import Mapping
@@ -27,8 +28,8 @@ class Evaluation:
             RemoteException: It raised in the node.
             NodeUnreachable: The node did not answer.
         """
+        parsed = self._parse(f"(fun() -> {expression.strip().removesuffix('.')} end)().")
         bound = [(Atom(name), value) for name, value in (bindings or {}).items()]
-        parsed = self._parse(expression)
         answer = self._connection.call("erl_eval", "exprs", [parsed, bound], timeout_s=timeout_s)
         match answer:
             case ("value", value, _):
