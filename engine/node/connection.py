@@ -14,6 +14,7 @@ from engine.errors import NodeUnreachable
 from engine.node import control
 from engine.node.address import Address
 from engine.node.control import SpawnRequest
+from engine.node.cookie import Cookie
 from engine.node.errors import CallTimedOut, RemoteException
 from engine.node.mailbox import Ended, Lost, Mailbox, Message, Router
 from engine.node.transport import opened
@@ -32,7 +33,7 @@ class Connection:
     """
 
     def __init__(
-        self, address: Address, *, cookie: str, tls: ssl.SSLContext | None = None, timeout_s: float = 5.0
+        self, address: Address, *, cookie: Cookie, tls: ssl.SSLContext | None = None, timeout_s: float = 5.0
     ) -> None:
         deadline = time.monotonic() + timeout_s
         connected, reader, self.peer = opened(address, cookie=cookie, tls=tls, timeout_s=timeout_s)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
 
 import msgspec
+
 from engine.term import Term
 
 

@@ -21,6 +21,7 @@ from hmac import compare_digest
 from struct import Struct
 
 from engine.errors import NodeUnreachable
+from engine.node.cookie import Cookie
 from engine.node.errors import HandshakeRefused, ProtocolViolation, WrongCookie
 
 
@@ -91,7 +92,7 @@ class Handshake:
         challenge: Our challenge, 32 random bits.
     """
 
-    def __init__(self, node: str, *, cookie: str, challenge: int) -> None:
+    def __init__(self, node: str, *, cookie: Cookie, challenge: int) -> None:
         self._node = node
         self._cookie = cookie
         self._challenge = challenge
@@ -185,7 +186,7 @@ class Handshake:
         self.peer = Peer(self._node, creation, flags, own_name, own_creation)
 
     def _digest(self, challenge: int) -> bytes:
-        secret = self._cookie.encode("latin-1", "replace") + str(challenge).encode()
+        secret = self._cookie.reveal().encode("latin-1", "replace") + str(challenge).encode()
         return md5(secret, usedforsecurity=False).digest()
 
 

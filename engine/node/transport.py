@@ -6,6 +6,7 @@ import ssl
 import time
 
 from engine.node.address import Address
+from engine.node.cookie import Cookie
 from engine.node.errors import CallTimedOut, NodeDown, TlsRefused
 from engine.node.framing import FrameReader, framed
 from engine.node.handshake import Handshake, Peer
@@ -16,7 +17,7 @@ _READ_BYTES = 64 * 1024
 
 
 def opened(
-    address: Address, *, cookie: str, tls: ssl.SSLContext | None, timeout_s: float
+    address: Address, *, cookie: Cookie, tls: ssl.SSLContext | None, timeout_s: float
 ) -> tuple[socket.socket, FrameReader, Peer]:
     """A connected socket, the reader that holds what came behind the handshake, and who is there.
 
@@ -64,7 +65,7 @@ def _secured(connected: socket.socket, tls: ssl.SSLContext, address: Address) ->
 
 
 def _shaken(
-    connected: socket.socket, reader: FrameReader, address: Address, *, cookie: str, deadline: float
+    connected: socket.socket, reader: FrameReader, address: Address, *, cookie: Cookie, deadline: float
 ) -> Peer:
     handshake = Handshake(address.node, cookie=cookie, challenge=secrets.randbits(32))
     answer: bytes | None = handshake.first_frame()

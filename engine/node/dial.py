@@ -1,0 +1,56 @@
+"""From what is known of a node to an open connection: which port, which cookie, TLS or not."""
+
+from engine.errors import BadRequest
+from engine.node.address import EPMD_PORT, Address, address_from_epmd, fixed_address, host_of
+from engine.node.connection import Connection
+from engine.node.cookie import Cookie
+from engine.node.discovery import KnownNode
+from engine.node.errors import TlsRefused
+from engine.node.tls import context_from_optfile
+
+
+def address_of(known: KnownNode, *, host: str | None = None, timeout_s: float = 5.0) -> Address:
+    """Where the node listens; epmd is asked where the node relies on it.
+
+    Args:
+        host: Instead of the host in its name.
+
+    Raises:
+        NodeDown, ProtocolViolation: As `address_from_epmd`.
+    """
+    if known.port is not None:
+        return Address(known.name, host or host_of(known.name), known.port)
+    if known.uses_epmd:
+        return address_from_epmd(
+            known.name, host=host, epmd_port=known.epmd_port or EPMD_PORT, timeout_s=timeout_s
+        )
+    return fixed_address(known.name, host=host)
+
+
+def connect(
+    known: KnownNode, *, cookie: Cookie | None = None, host: str | None = None, timeout_s: float = 5.0
+) -> Connection:
+    """An open connection to the node.
+
+    Args:
+        cookie: Instead of the one that discovery found.
+        host: Instead of the host in its name.
+
+    Raises:
+        BadRequest: Nobody knows the cookie.
+        NodeUnreachable: As `Connection`.
+    """
+    cookie = cookie or known.cookie
+    if cookie is None:
+        raise BadRequest(
+            f"The cookie of node {known.name} is not known.",
+            next="Give a file that holds it (--cookie-file).",
+        )
+    if known.is_tls and known.dist_optfile is None:
+        raise TlsRefused(
+            f"Node {known.name} encrypts its distribution, but its command line has no -ssl_dist_optfile.",
+            next="Start the node with -ssl_dist_optfile.",
+        )
+    tls = context_from_optfile(known.dist_optfile) if known.is_tls and known.dist_optfile else None
+    address = address_of(known, host=host, timeout_s=timeout_s)
+    return Connection(address, cookie=cookie, tls=tls, timeout_s=timeout_s)
