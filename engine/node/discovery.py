@@ -26,8 +26,8 @@ class KnownNode:
     Attributes:
         name: Full node name.
         cookie: None when nothing tells it.
-        root: RootDir, the base root that keeps etc, data, log.
-        tree: The tree it was booted from, RootDir or one under its relup/; None when it is not running.
+        base_root: RootDir, which keeps etc, data, log.
+        boot_tree: The tree it was booted from, RootDir or one under its relup/; None when it is not running.
         data_dir: Its -emqx_data_dir.
         is_tls: Whether distribution is encrypted; None when nothing tells it (it is not running).
         dist_optfile: Its -ssl_dist_optfile.
@@ -39,8 +39,8 @@ class KnownNode:
 
     name: str
     cookie: Cookie | None
-    root: Path
-    tree: Path | None = None
+    base_root: Path
+    boot_tree: Path | None = None
     data_dir: Path | None = None
     is_tls: bool | None = None
     dist_optfile: Path | None = None
@@ -79,10 +79,10 @@ def running_node(
     fitting = [
         node
         for node in running_nodes(proc=proc)
-        if (wanted is None or _real(node.root) == wanted) and (name is None or node.name == name)
+        if (wanted is None or _real(node.base_root) == wanted) and (name is None or node.name == name)
     ]
     if len(fitting) > 1:
-        names = ", ".join(f"{node.name} ({node.root})" for node in fitting)
+        names = ", ".join(f"{node.name} ({node.base_root})" for node in fitting)
         raise SeveralNodes(f"Several nodes run here: {names}.", next="Name one with --root or --node.")
     if not fitting:
         raise NodeNotFound(
@@ -115,7 +115,7 @@ def configured_node(
             next="Start it (bin/emqx start), or name it with --node.",
         )
     cookie = _first(environment, _COOKIE_VARIABLES) or values.get("node.cookie")
-    return KnownNode(name=name, cookie=Cookie(cookie) if cookie else None, root=root)
+    return KnownNode(name=name, cookie=Cookie(cookie) if cookie else None, base_root=root)
 
 
 def _running(process: OsProcess, line: CommandLine, proc: Path) -> KnownNode | None:
@@ -130,8 +130,8 @@ def _running(process: OsProcess, line: CommandLine, proc: Path) -> KnownNode | N
     return KnownNode(
         name=name,
         cookie=_cookie(line),
-        root=base_root(tree),
-        tree=tree,
+        base_root=base_root(tree),
+        boot_tree=tree,
         data_dir=Path(data_dir) if data_dir is not None else None,
         is_tls=line.is_tls,
         dist_optfile=Path(optfile) if optfile is not None else None,
