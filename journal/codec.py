@@ -41,9 +41,16 @@ def chain_hash(previous: bytes, stored_key: bytes, payload: bytes) -> bytes:
     return blake2b(previous + stored_key + payload, digest_size=HASH_SIZE).digest()
 
 
-def encode(entry: Entry) -> bytes:
-    """The payload of one entry."""
-    return _encoder.encode(entry)
+def record(entry: Entry, *, previous: bytes) -> tuple[bytes, bytes]:
+    """The key and the value under which an entry is stored.
+
+    Args:
+        previous: The chain hash of the record before it.
+    """
+    payload = _encoder.encode(entry)
+    assert len(payload) <= MAX_PAYLOAD_BYTES, "no event of ours is that large"
+    stored_key = key(entry.seq)
+    return stored_key, chain_hash(previous, stored_key, payload) + payload
 
 
 def decode(payload: bytes) -> Entry:

@@ -57,32 +57,35 @@ def require_whole(
     found: Head | None,
     note: Head | None,
     folder: Path,
-) -> None:
+) -> Head:
     """Refuse a journal that has no record, or lacks one which was acknowledged.
 
     Args:
         transaction: A read of the entries, begun after the note was read.
         found: The head it shows.
 
+    Returns:
+        That head.
+
     Raises:
         JournalDamaged: The noted record is not there, or is another one.
     """
-    if found == identity.anchor:
+    if found is None or found == identity.anchor:
         raise JournalDamaged(f"{folder} holds no record, but a journal begins with one", next=SALVAGE)
     if note is None or note.seq < walk.first_kept(identity) - 1:
-        return
-    if found is None or note.seq > found.seq:
+        return found
+    if note.seq > found.seq:
         raise _missing_records(folder, note, found)
     if walk.hash_of(transaction, identity, note.seq).hex() != note.hash:
         raise _missing_records(folder, note, found)
+    return found
 
 
-def _missing_records(folder: Path, noted_head: Head, found: Head | None) -> JournalDamaged:
+def _missing_records(folder: Path, noted_head: Head, found: Head) -> JournalDamaged:
     """The error for a journal that lacks what was once acknowledged."""
-    ends = f"ends at record {found.seq}" if found is not None else "is empty"
     return JournalDamaged(
-        f"{folder} {ends}, but record {noted_head.seq} ({noted_head.hash[:16]}…) was acknowledged: "
-        "its newest records are lost or an older copy was put in its place",
+        f"{folder} ends at record {found.seq}, but record {noted_head.seq} ({noted_head.hash[:16]}…) was "
+        "acknowledged: its newest records are lost or an older copy was put in its place",
         next=SALVAGE,
         seq=noted_head.seq,
     )

@@ -5,13 +5,18 @@ pointer to it last, so that a crash in between leaves no journal rather than hal
 """
 
 import uuid
+from itertools import count
 from pathlib import Path
 
-from journal import codec, generation, place
-from journal.environment import Identity, require_own, translated
+from journal import codec, generation, head_note, place
+from journal.environment import Environment, Identity, require_own, translated
 from journal.errors import SALVAGE, JournalDamaged
-from journal.events import Head, JournalOpened
+from journal.events import Entry, Head, JournalOpened, Sequence
+from journal.reader import read
 from journal.store import Clock, Store
+
+EMPTY_ENVIRONMENT_BYTES = 8192
+"""LMDB's two meta pages, before anything was committed."""
 
 
 def create_or_open(folder: Path, *, clock: Clock, node: str | None, root: str) -> Store:
@@ -35,14 +40,41 @@ def create_or_open(folder: Path, *, clock: Clock, node: str | None, root: str) -
         return _begin(folder, clock=clock, node=node, root=root, previous_head=None)
     store = Store(folder, number, clock=clock)
     try:
-        if store.identity is None:
-            raise JournalDamaged(f"generation {number} of {folder} has no identity", next=SALVAGE)
         require_own(store.identity, node=node, root=root, folder=folder)
         generation.sweep(folder, keep=number)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def start_fresh(folder: Path, *, clock: Clock, node: str | None, root: str) -> tuple[Store, Path]:
+    """Move a journal that cannot be trusted aside and begin one that links to its last sound record.
+
+    Args:
+        folder: As for `create_or_open`; the caller holds relup's lock here too.
+
+    Returns:
+        The new journal, and where the old one lies now.
+
+    Raises:
+        JournalError: The new one cannot be begun.
+    """
+    _require_fit(folder)
+    last_sound = read(folder, salvage=True).head()
+    aside = _free_name(folder)
+    folder.rename(aside)
+    place.fsync_folder(folder.parent)
+    _make_folders(folder)
+    return _begin(folder, clock=clock, node=node, root=root, previous_head=last_sound), aside
+
+
+def _free_name(folder: Path) -> Path:
+    for number in count(1):
+        candidate = folder.with_name(f"{folder.name}.aside-{number}")
+        if not candidate.exists():
+            return candidate
+    raise AssertionError("there is always another number")
 
 
 def _require_fit(folder: Path) -> None:
@@ -62,52 +94,57 @@ def _make_folders(folder: Path) -> None:
 
 
 def _begin(folder: Path, *, clock: Clock, node: str | None, root: str, previous_head: Head | None) -> Store:
-    _remove_unfinished(folder, clock)
+    _remove_unfinished(folder)
+    place.require_space(folder)
     first = folder / "1"
     first.mkdir(mode=0o700)
-    store = Store(folder, 1, clock=clock)
+    opened = JournalOpened(
+        journal_id=uuid.uuid4().hex, format=codec.FORMAT, node=node, root=root, previous_head=previous_head
+    )
+    _write_first_record(first, opened, clock)
+    place.fsync_folder(first)
+    generation.point_to(folder, 1)
+    return Store(folder, 1, clock=clock)
+
+
+def _write_first_record(generation_folder: Path, opened: JournalOpened, clock: Clock) -> None:
+    identity = Identity(
+        journal_id=opened.journal_id, format=opened.format, node=opened.node, root=opened.root
+    )
+    entry = Entry(seq=Sequence(1), at=clock(), upgrade_id=None, event=opened)
+    stored_key, value = codec.record(entry, previous=codec.GENESIS)
+    environment = Environment(generation_folder, write=True)
     try:
-        identity = Identity(journal_id=uuid.uuid4().hex, format=codec.FORMAT, node=node, root=root)
-        with translated(folder), store.environment.lmdb.begin(write=True) as transaction:
-            store.environment.write_identity(identity, transaction)
-        store.identity = identity
-        store.append(
-            JournalOpened(
-                journal_id=identity.journal_id,
-                format=codec.FORMAT,
-                node=node,
-                root=root,
-                previous_head=previous_head,
-            ),
-            upgrade_id=None,
-        )
-        store.settle()
-        place.fsync_folder(first)
-        generation.point_to(folder, 1)
-    except BaseException:
-        store.close()
-        raise
-    return store
+        with translated(generation_folder), environment.lmdb.begin(write=True) as transaction:
+            transaction.put(stored_key, value, append=True, overwrite=False, db=environment.entries)
+            environment.write_identity(identity, transaction)
+    finally:
+        environment.close()
 
 
-def _remove_unfinished(folder: Path, clock: Clock) -> None:
+def _remove_unfinished(folder: Path) -> None:
     """Remove what a crash left of a journal that was never begun; keep anything that holds a history.
 
     Raises:
         JournalDamaged: There are records, but no pointer to them.
     """
     for number in generation.numbered(folder):
-        try:
-            store = Store(folder, number, clock=clock)
-        except JournalDamaged as error:
-            raise _lost_pointer(folder) from error
-        head = store.head()
-        store.close()
-        if head is not None and head.seq > 1:
-            raise _lost_pointer(folder)
-    (folder / "head").unlink(missing_ok=True)
+        if number != 1 or _holds_history(folder / str(number)):
+            raise JournalDamaged(
+                f"{folder} holds a history, but the file `generation` is missing", next=SALVAGE
+            )
+    (folder / head_note.FILE).unlink(missing_ok=True)
     generation.sweep(folder, keep=0)
 
 
-def _lost_pointer(folder: Path) -> JournalDamaged:
-    return JournalDamaged(f"{folder} holds a history, but the file `generation` is missing", next=SALVAGE)
+def _holds_history(generation_folder: Path) -> bool:
+    """Whether there is more than a crash can leave before the pointer was written."""
+    file = generation_folder / "data.mdb"
+    if not file.exists() or file.stat().st_size <= EMPTY_ENVIRONMENT_BYTES:
+        return False
+    environment = Environment(generation_folder, write=False)
+    try:
+        with translated(generation_folder), environment.lmdb.begin(db=environment.entries) as transaction:
+            return transaction.stat(environment.entries)["entries"] > 1
+    finally:
+        environment.close()

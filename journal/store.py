@@ -13,7 +13,7 @@ from typing import Self
 from journal import codec, walk
 from journal.ballast import Ballast
 from journal.door import Beginning
-from journal.environment import Environment, Identity, translated
+from journal.environment import Environment, translated
 from journal.errors import SALVAGE, JournalDamaged, JournalFull, JournalPlace
 from journal.events import AnyEvent, Entry, Head, Sequence, UpgradeId
 from journal.head_note import HeadNote, noted, require_whole
@@ -36,23 +36,28 @@ class Store:
         self._clock = clock
         self._sync = sync
         self._pid = os.getpid()
-        self._note = HeadNote(folder)
         self._ballast = Ballast(folder)
         self._open(generation)
+        self._note = HeadNote(folder)
 
-    def _open(self, generation: int) -> None:
-        self.generation = generation
-        self.environment = Environment(self.folder / str(generation), write=True, sync=self._sync)
-        self.environment.lmdb.reader_check()
-        identity = self.environment.identity()
-        self.identity = identity
-        self._head = self._found_head(identity) if identity is not None else None
+    def _open(self, number: int) -> None:
+        self.generation = number
+        self.environment = Environment(self.folder / str(number), write=True, sync=self._sync)
+        try:
+            self.environment.lmdb.reader_check()
+            identity = self.environment.identity()
+            if identity is None:
+                raise JournalDamaged(f"generation {number} of {self.folder} has no identity", next=SALVAGE)
+            self.identity = identity
+            self._head = self._found_head()
+        except BaseException:
+            self.environment.close()
+            raise
 
-    def _found_head(self, identity: Identity) -> Head | None:
+    def _found_head(self) -> Head:
         with translated(self.folder), self.environment.lmdb.begin(db=self.environment.entries) as transaction:
-            found = walk.head_of(transaction, identity)
-            require_whole(transaction, identity, found, noted(self.folder), self.folder)
-        return found
+            found = walk.head_of(transaction, self.identity)
+            return require_whole(transaction, self.identity, found, noted(self.folder), self.folder)
 
     def append(self, event: AnyEvent, *, upgrade_id: UpgradeId | None) -> Entry:
         """Write one event durably; it is on disk when this returns.
@@ -62,21 +67,22 @@ class Store:
             JournalError: It could not be written; nothing was.
         """
         self._require_own_process()
-        seq = 1 if self._head is None else self._head.seq + 1
-        previous = codec.GENESIS if self._head is None else bytes.fromhex(self._head.hash)
-        entry = Entry(seq=Sequence(seq), at=self._clock(), upgrade_id=upgrade_id, event=event)
-        payload = codec.encode(entry)
-        if len(payload) > codec.MAX_PAYLOAD_BYTES:
-            raise JournalFull(
-                f"an event of {len(payload)} bytes is larger than a record may be",
-                next="report this as a bug",
-            )
-        stored_key = codec.key(seq)
-        chained = codec.chain_hash(previous, stored_key, payload)
-        self._write_with_ballast(stored_key, chained + payload)
-        self._head = Head(seq=seq, hash=chained.hex())
-        self._note.write(seq, chained)
+        entry, stored_key, value = self._next_record(event, upgrade_id)
+        self._write_with_ballast(stored_key, value)
+        chain_hash = value[: codec.HASH_SIZE]
+        self._head = Head(seq=entry.seq, hash=chain_hash.hex())
+        self._note.write(entry.seq, chain_hash)
         return entry
+
+    def sealed_record(self, event: AnyEvent) -> tuple[bytes, bytes]:
+        """The key and value that `event` would have as the next record; nothing is written."""
+        _, stored_key, value = self._next_record(event, None)
+        return stored_key, value
+
+    def _next_record(self, event: AnyEvent, upgrade_id: UpgradeId | None) -> tuple[Entry, bytes, bytes]:
+        seq = Sequence(self._head.seq + 1)
+        entry = Entry(seq=seq, at=self._clock(), upgrade_id=upgrade_id, event=event)
+        return entry, *codec.record(entry, previous=bytes.fromhex(self._head.hash))
 
     def _write_with_ballast(self, stored_key: bytes, value: bytes) -> None:
         """Write one record; when the disk is full, give up the ballast and write it once more."""
@@ -111,13 +117,10 @@ class Store:
 
     def _reopened_with(self, stored_key: bytes, value: bytes) -> bool:
         """Open the environment anew (a failed commit leaves it unusable); is the record there after all?"""
-        head = self._head
         self.environment.close()
         self.environment = Environment(self.folder / str(self.generation), write=True, sync=self._sync)
         with translated(self.folder), self.environment.lmdb.begin(db=self.environment.entries) as transaction:
-            found = transaction.get(stored_key)
-        self._head = head
-        return found == value
+            return transaction.get(stored_key) == value
 
     def entries(self, start: int = 1) -> Iterator[Entry]:
         """Every kept entry from sequence number `start` on, its chain checked on the way.
@@ -134,7 +137,7 @@ class Store:
     def payloads(self, start: int = 1) -> Iterator[list[bytes]]:
         """The same as the bytes that are stored, in batches, each read in a transaction of its own."""
         self._require_own_process()
-        while self.identity is not None:
+        while True:
             start = max(start, walk.first_kept(self.identity))
             with (
                 translated(self.folder),
@@ -152,8 +155,6 @@ class Store:
     def replay(self, projection: str | None = None) -> tuple[Beginning, Iterator[Entry]]:
         """Where the replay of a projection begins, and the entries from there on."""
         self._require_own_process()
-        if self.identity is None:
-            return Beginning(0, None, None), iter(())
         environment = self.environment
         with translated(self.folder), environment.lmdb.begin(db=environment.entries) as transaction:
             found = beginning(environment, transaction, self.identity, projection)
@@ -162,7 +163,6 @@ class Store:
     def save_snapshot(self, projection: str, *, seq: int, state: bytes) -> None:
         """Keep the folded state of a projection up to record `seq`; a cache, nothing waits for it."""
         self._require_own_process()
-        assert self.identity is not None, "an open journal has an identity"
         environment = self.environment
         with (
             translated(self.folder),
@@ -170,8 +170,8 @@ class Store:
         ):
             put(environment, transaction, self.identity, projection=projection, seq=seq, state=state)
 
-    def head(self) -> Head | None:
-        """The last record's sequence number and chain hash; None when there is no record yet."""
+    def head(self) -> Head:
+        """The last record's sequence number and chain hash; there always is one."""
         return self._head
 
     def reserve(self, size_bytes: int) -> None:
@@ -185,6 +185,12 @@ class Store:
     def release(self) -> None:
         """Give the reserved space back; the work is done."""
         self._ballast.release()
+
+    def move_to(self, number: int) -> None:
+        """Go on in another generation, which follows from this one and is pointed to already."""
+        self.environment.close()
+        self._open(number)
+        self._note.write(self._head.seq, bytes.fromhex(self._head.hash))
 
     def settle(self) -> None:
         """Wait until the note of the head is durable too."""

@@ -33,6 +33,11 @@ def first_kept(identity: Identity) -> int:
     return 1 if identity.anchor is None else identity.anchor.seq + 1
 
 
+def first_hash(identity: Identity) -> bytes:
+    """The chain hash before the first kept record."""
+    return GENESIS if identity.anchor is None else bytes.fromhex(identity.anchor.hash)
+
+
 def hash_of(transaction: "lmdb.Transaction[bytes]", identity: Identity, seq: int) -> bytes:
     """The chain hash that stands at `seq`: a record's, the anchor's, or the zero bytes before the first.
 
@@ -40,7 +45,7 @@ def hash_of(transaction: "lmdb.Transaction[bytes]", identity: Identity, seq: int
         JournalDamaged: That record is not there.
     """
     if seq == first_kept(identity) - 1:
-        return GENESIS if identity.anchor is None else bytes.fromhex(identity.anchor.hash)
+        return first_hash(identity)
     stored = transaction.get(key(seq))
     if stored is None:
         raise JournalDamaged(f"record {seq} is missing", next=SALVAGE, seq=seq)

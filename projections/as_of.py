@@ -4,7 +4,7 @@ The order is the sequence. A time means the last record written at or before it,
 machine did in between.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -95,8 +95,20 @@ class _ModuleFold:
         self.modules[change.module] = state
 
 
-def as_of(history: History, *, seq: int | None = None, at_ns: int | None = None) -> AsOf:
+def as_of(
+    history: History,
+    *,
+    seq: int | None = None,
+    at_ns: int | None = None,
+    watch: Callable[[Entry], None] | None = None,
+) -> AsOf:
     """Replay up to a record or a time; to the head when neither is given.
+
+    Args:
+        history: The journal.
+        seq: The last record to fold.
+        at_ns: Or the time that it was written at, at the latest.
+        watch: Called with each entry that is folded.
 
     Raises:
         JournalError: The journal cannot be read that far.
@@ -106,18 +118,15 @@ def as_of(history: History, *, seq: int | None = None, at_ns: int | None = None)
     beginning, entries = history.replay()
     cleared = beginning.cleared.state if beginning.cleared is not None else {}
     found = AsOf(facts=facts_of_cleared(cleared), modules=_modules_of_cleared(cleared))
-    fold_modules(entries, found, until=seq)
-    return found
-
-
-def fold_modules(entries: Iterable[Entry], found: AsOf, *, until: int | None = None) -> None:
-    """Fold entries up to and with record `until` on top of `found`."""
     fold = _ModuleFold(found.modules)
     for entry in entries:
-        if until is not None and entry.seq > until:
-            return
+        if seq is not None and entry.seq > seq:
+            break
         fold.add(entry, found.facts)
         step_forward(found.facts, entry)
+        if watch is not None:
+            watch(entry)
+    return found
 
 
 def _last_before(history: History, at_ns: int) -> int:
