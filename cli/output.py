@@ -4,6 +4,7 @@ Every line that reaches a terminal or a script passes here. No decision about an
 and rich is not imported: `relup status` has a quarter of a second for everything.
 """
 
+import json
 import os
 import re
 import sys
@@ -54,9 +55,12 @@ def printable(text: str) -> str:
 
 
 def encoded(fields: Mapping[str, Any]) -> str:
-    """One line of JSON, `schema_version` first; paths and other foreign values as their text."""
+    """One line of JSON, `schema_version` first; paths and other foreign values as their text.
+
+    All but ASCII is escaped: a file name that is no text stays valid JSON, and steers no terminal.
+    """
     answer = {"schema_version": SCHEMA_VERSION, **fields}
-    return printable(msgspec.json.encode(answer, enc_hook=str).decode("utf-8", "backslashreplace"))
+    return json.dumps(msgspec.to_builtins(answer, enc_hook=str))
 
 
 def error_fields(error: ToldError) -> dict[str, str | None]:
