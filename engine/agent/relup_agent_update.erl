@@ -1,7 +1,8 @@
 %% Suspends a module's processes, switches the code, changes their states, resumes; and the way back.
 %%
 %% The truth about each process is its row {Pid, Motion, Shape, SinceUs, PausedUs, Name} in the section's
-%% record: Motion running | suspending | suspended | resuming, Shape old | new | {asked, change | down}.
+%% record: Motion running | suspending | suspended | resuming, Shape old | new | {asked, change | down};
+%% SinceUs, while it is suspended, is when that began (monotonic), else none.
 %% A row is written before the message that makes it true is sent, and by the keeper when it is answered, so
 %% that any later hand goes on from there. A process is resumed only when its shape fits the code that runs.
 
@@ -95,7 +96,7 @@ gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
     Pids = [Pid || {Pid, _} <- Users],
     relup_agent_section:write(notes, notes(relup_agent_walk:strays([Module], Pids), Silent)),
     relup_agent_section:write(total, length(Pids)),
-    ets:insert(relup_agent_record, [{Pid, running, first_shape(Direction), 0, 0, short_name(Pid, Module)} || Pid <- Pids]),
+    ets:insert(relup_agent_record, [{Pid, running, first_shape(Direction), none, 0, short_name(Pid, Module)} || Pid <- Pids]),
     watch_rows(),
     suspend(Order).
 
@@ -389,7 +390,7 @@ next(_, Pid, _, Owed, Total) ->
 
 gone(Pid, Reason) ->
     case ets:take(relup_agent_record, Pid) of
-        [{Pid, running, _, 0, _, _}] when Reason =:= noproc -> ok;
+        [{Pid, running, _, none, _, _}] when Reason =:= noproc -> ok;
         [{Pid, _, _, _, _, Name}] ->
             Row = {Pid, Name, relup_agent_load:text("~tP", [Reason, 20])},
             ets:insert(relup_agent_record, {{ended, Pid}, Row});
@@ -427,8 +428,8 @@ unchanged(down) -> new.
 
 paused(Pid, Motion) ->
     case ets:lookup(relup_agent_record, Pid) of
-        [{Pid, _, _, Since, Paused, _}] when Since > 0 ->
-            set(Pid, [{2, Motion}, {4, 0}, {5, max(Paused, now_us() - Since)}]);
+        [{Pid, _, _, Since, Paused, _}] when is_integer(Since) ->
+            set(Pid, [{2, Motion}, {4, none}, {5, max(Paused, now_us() - Since)}]);
         _ ->
             set(Pid, [{2, Motion}])
     end.
@@ -459,7 +460,10 @@ failed() ->
     [Pid || {{failed, Pid}, _} <- ets:tab2list(relup_agent_record)].
 
 shape(Pid) ->
-    ets:lookup_element(relup_agent_record, Pid, 3).
+    case ets:lookup(relup_agent_record, Pid) of
+        [Row] -> element(3, Row);
+        [] -> gone
+    end.
 
 set(Pid, Changes) ->
     ets:update_element(relup_agent_record, Pid, Changes).

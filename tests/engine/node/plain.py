@@ -1,0 +1,93 @@
+"""Plain Erlang nodes: `erl` without any release, on loopback, without epmd, ended by pid."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.node.address import Address
+from engine.node.connection import Connection
+from engine.node.cookie import Cookie
+
+COOKIE = "cookie-of-a-test"
+START_TIMEOUT_S = 60.0
+
+
+@dataclass
+class PlainNode:
+    """One running `erl`."""
+
+    name: str
+    port: int
+    process: "subprocess.Popen[bytes]"
+
+    @classmethod
+    def start(cls, folder: Path, port: int, *flags: str, name: str | None = None) -> "PlainNode":
+        """Start it and wait until it listens.
+
+        Args:
+            folder: Its working folder and home.
+            flags: Further ones of `erl`.
+            name: Full name; one made of the port when not given.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        name = name or f"plain{port}@127.0.0.1"
+        kind = "-name" if "." in name.partition("@")[2] else "-sname"
+        line = ["erl", "-noinput", kind, name, "-setcookie", COOKIE, "-start_epmd", "false"]
+        line += ["-erl_epmd_port", str(port), "-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
+        environment = {**os.environ, "HOME": str(folder)}
+        process = subprocess.Popen(
+            [*line, *flags, "-test_folder", f"{folder}/"],
+            cwd=folder,
+            env=environment,
+            stdout=(folder / "out").open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        node = cls(name, port, process)
+        node.wait_for_listener(folder / "out")
+        return node
+
+    def wait_for_listener(self, output: Path) -> None:
+        """Return when it takes connections.
+
+        Raises:
+            AssertionError: It ended, or did not begin in time; with what it said.
+        """
+        until = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < until and self.process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        self.end()
+        raise AssertionError(f"erl does not listen: {output.read_text(errors='replace')[-2000:]}")
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return Address(self.name, "127.0.0.1", self.port)
+
+    def connect(self, *, cookie: str = COOKIE, timeout_s: float = 20.0) -> Connection:
+        """An open connection to it."""
+        return Connection(self.address, cookie=Cookie(cookie), timeout_s=timeout_s)
+
+    def stop(self) -> None:
+        """Freeze it: its sockets stay open and nothing answers."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Thaw it."""
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """kill -9."""
+        os.kill(self.process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End it, however it is."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
