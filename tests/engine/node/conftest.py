@@ -7,6 +7,7 @@ import pytest
 
 from engine.node.connection import Connection
 from fixtures.ports import free_port, give_back
+from tests.engine.node.bare_node import BareNode, compile_all
 from tests.engine.node.plain import PlainNode
 
 PlainNodes = Callable[..., PlainNode]
@@ -42,3 +43,17 @@ def connection(shared_node: PlainNode) -> Iterator[Connection]:
     """A connection to the shared node."""
     with shared_node.connect() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both versions of the applications that the agent's tests change."""
+    return compile_all(tmp_path_factory.mktemp("builds"))
+
+
+@pytest.fixture
+def node(builds: Path) -> Iterator[BareNode]:
+    """A fresh node with the probe application running in version 1, for the agent's tests."""
+    with BareNode(builds) as running:
+        running.eval("{ok, _} = application:ensure_all_started(probe)")
+        yield running
