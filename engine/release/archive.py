@@ -35,7 +35,7 @@ from engine.release.stream import Stream
 Kind = Literal["file", "folder", "symlink"]
 
 
-class Member(msgspec.Struct):
+class Member(msgspec.Struct, gc=False):
     """One member that may be written.
 
     Attributes:

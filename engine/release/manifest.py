@@ -23,7 +23,7 @@ _READ_BYTES = 1 << 20
 Kind = Literal["file", "folder", "symlink"]
 
 
-class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+class ManifestEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One path of a tree.
 
     Attributes:

@@ -205,8 +205,9 @@ class Package:
         )
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Which file it is and when it was last changed; the change time cannot be set back by its owner."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _checked(progress: Progress, interrupted: Callable[[], bool], doing: str) -> OnRead:

@@ -3,6 +3,8 @@
 Pure: 512 bytes in, a header out. What a member may be called or may be is not decided here.
 """
 
+import struct
+
 import msgspec
 
 from engine.release.errors import (
@@ -16,11 +18,13 @@ from engine.release.errors import (
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
+_FIELDS = struct.Struct("100s8s16x12s12x8ss100s8s80x155s12x")
+"""name, mode, size, checksum, type flag, link name, magic with version, prefix."""
 _LARGEST_SIZE = (1 << 63) - 1
 _CHECKSUM_AS_SPACES = 8 * 0x20
 
 
-class Header(msgspec.Struct):
+class Header(msgspec.Struct, gc=False):
     """The fields of a header that matter; owners and times are not looked at.
 
     Attributes:
@@ -46,22 +50,21 @@ def parse_header(block: bytes) -> Header:
         NotATar: No ustar mark.
         BadNumber, NegativeSize, SizeOverflow: The size or mode cannot be.
     """
-    name = _text(block[0:100])
-    if sum(block) - sum(block[148:156]) + _CHECKSUM_AS_SPACES != _checksum(block):
+    name, mode, size, checksum, kind, link, magic, prefix = _FIELDS.unpack(block)
+    if sum(block) - sum(checksum) + _CHECKSUM_AS_SPACES != _stored_checksum(checksum):
         raise BadHeaderChecksum
-    magic = block[257:265]
+    name = _text(name)
     if magic == b"ustar\x0000":
-        if prefix := _text(block[345:500]):
-            name = prefix + b"/" + name
+        if prefix[0] and (front := _text(prefix)):
+            name = front + b"/" + name
     elif magic != b"ustar  \x00":
         raise NotATar
-    kind = block[156:157]
     return Header(
         name,
         b"0" if kind == b"\x00" else kind,
-        _number(block[124:136], name),
-        _number(block[100:108], name) & 0o7777,
-        _text(block[157:257]),
+        _number(size, name),
+        _number(mode, name) & 0o7777,
+        _text(link),
     )
 
 
@@ -103,18 +106,19 @@ def decimal(value: bytes, member: bytes) -> int:
 
 
 def _text(field: bytes) -> bytes:
-    return field.partition(b"\x00")[0]
+    return field[: field.find(0)] if 0 in field else field
 
 
-def _checksum(block: bytes) -> int:
-    digits = block[148:156].strip(b" \x00")
+def _stored_checksum(field: bytes) -> int:
     try:
-        return int(digits, 8)
+        return int(field.strip(b" \x00"), 8)
     except ValueError:
         return -1
 
 
 def _number(field: bytes, member: bytes) -> int:
+    if field[-1] in b" \x00" and field[:-1].translate(None, b"01234567") == b"":
+        return int(field[:-1], 8)
     first = field[0]
     if first & 0x80:
         if first & 0x40:

@@ -63,7 +63,9 @@ class TreeWriter:
             digest = hashlib.sha256()
             for part in contents:
                 digest.update(part)
-                _write_all(descriptor, part)
+                written = os.write(descriptor, part)
+                while written < len(part):
+                    written += os.write(descriptor, part[written:])
             if mode & self._umask:
                 os.fchmod(descriptor, mode)
         finally:
@@ -102,12 +104,6 @@ class TreeWriter:
             os.close(self._open.popitem(last=False)[1])
         self._open[path] = descriptor
         return descriptor
-
-
-def _write_all(descriptor: int, part: memoryview) -> None:
-    written = os.write(descriptor, part)
-    while written < len(part):
-        written += os.write(descriptor, part[written:])
 
 
 def _current_umask() -> int:
