@@ -3,18 +3,18 @@
 from collections.abc import Iterator
 
 from engine.state import UpgradeState, folded
-from journal.door import Journal
+from journal.door import Entries
 from journal.events import Entry, UpgradeRequested
 
 FIRST_LEAP = 256
 
 
-def last_upgrade(journal: Journal) -> UpgradeState | None:
+def last_upgrade(journal: Entries) -> UpgradeState | None:
     """The upgrade requested last, folded; None when the journal knows none."""
     return next(upgrades_backwards(journal), None)
 
 
-def upgrades_backwards(journal: Journal) -> Iterator[UpgradeState]:
+def upgrades_backwards(journal: Entries) -> Iterator[UpgradeState]:
     """Every kept upgrade, the newest first."""
     end = _next_seq(journal)
     leap = FIRST_LEAP
@@ -36,6 +36,6 @@ def upgrades_backwards(journal: Journal) -> Iterator[UpgradeState]:
         leap *= 4
 
 
-def _next_seq(journal: Journal) -> int:
+def _next_seq(journal: Entries) -> int:
     head = journal.head()
     return head.seq + 1 if head else 1

@@ -9,18 +9,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from engine.clock import Clock
 from engine.errors import BadPlace, Busy
-from engine.interrupts import Interrupts
 from engine.lock import held, holder
-from engine.node.door import Node
 from engine.place import Place
-from engine.progress import Progress
 from engine.release.staging import make_relup_folder
 from engine.run import House
 from engine.unwritten import Unwritten
+from journal.door import Journal
 from journal.events import Requester
 from journal.opening import create_or_open
 
@@ -54,18 +51,20 @@ def require_writable(place: Place) -> None:
 @contextmanager
 def open_house(
     place: Place,
+    furnish: Callable[[Journal], House],
     *,
-    data_dir: Path,
-    catalog: Path | None,
-    connect: Callable[[], Node],
-    node_name: str | None,
     clock: Clock,
-    progress: Progress,
-    interrupts: Interrupts,
-    by: Requester,
+    node_name: str | None,
     command: str,
 ) -> Iterator[House]:
     """A house with its lock held and its journal open for writing, for the length of the block.
+
+    Args:
+        place: Its RootDir.
+        furnish: Makes the house around the journal.
+        clock: Tells the journal the time.
+        node_name: The node that the journal is of.
+        command: What to tell a second relup that is refused.
 
     Raises:
         NoWritePermission, Busy, JournalError
@@ -76,31 +75,11 @@ def open_house(
         held(place.lock, command=command),
         create_or_open(place.journal, clock=clock.now_ns, node=node_name, root=str(place.root)) as journal,
     ):
-        yield House(
-            place=place,
-            data_dir=data_dir,
-            catalog=catalog,
-            journal=journal,
-            connect=connect,
-            clock=clock,
-            progress=progress,
-            interrupts=interrupts,
-            by=by,
-        )
+        yield furnish(journal)
 
 
 @contextmanager
-def rehearsal_house(
-    place: Place,
-    *,
-    data_dir: Path,
-    catalog: Path | None,
-    connect: Callable[[], Node],
-    clock: Clock,
-    progress: Progress,
-    interrupts: Interrupts,
-    by: Requester,
-) -> Iterator[House]:
+def rehearsal_house(place: Place, furnish: Callable[[Journal], House], *, clock: Clock) -> Iterator[House]:
     """A house whose journal is forgotten: for `plan` and `--dry-run`, which leave nothing behind.
 
     Raises:
@@ -114,19 +93,4 @@ def rehearsal_house(
             f"Another relup works on this node: {at_work}.",
             next="Wait until it has ended; 'relup status' shows how far it is.",
         )
-    was_there = place.relup.exists()
-    try:
-        yield House(
-            place=place,
-            data_dir=data_dir,
-            catalog=catalog,
-            journal=Unwritten(clock),
-            connect=connect,
-            clock=clock,
-            progress=progress,
-            interrupts=interrupts,
-            by=by,
-        )
-    finally:
-        if not was_there and place.relup.exists():
-            place.relup.rmdir()
+    yield furnish(Unwritten(clock))

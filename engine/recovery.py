@@ -17,8 +17,8 @@ from engine.options import Options
 from engine.readback import live_sides
 from engine.release.deploy import remove_tree
 from engine.release.marker import read_marker
-from engine.release.staging import remove_staging
 from engine.release.package import Package
+from engine.release.staging import remove_staging
 from engine.rollback import finish_rollback, planned_changes, refuse_past_no_return
 from engine.run import House, Run
 from engine.settle import settle
@@ -26,6 +26,7 @@ from engine.staging import restore_marker
 from engine.state import Phase, UpgradeState
 from engine.steps import DeployTarget, MakePermanent, from_record
 from engine.upgrade import UNTOUCHED, go_on, prepare
+from journal.door import Entries
 from journal.events import (
     Direction,
     NodeRestarted,
@@ -73,8 +74,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 # ---------------------------------------------------------------- looking
 
 
-def evidence(run: Run) -> Evidence:
-    """All that bears on the decision; reads only."""
+def evidence(house: House, journal: Entries) -> Evidence:
+    """All that bears on the decision; reads only.
+
+    Raises:
+        NothingToRecover: No upgrade is unfinished.
+    """
+    run = opened_run(house, journal)
     vm, _ = vm_now(run)
     old, new, suspended = _live_evidence(run, vm)
     state = run.state
@@ -136,13 +142,13 @@ def _intention(state: UpgradeState, vm: Vm) -> str:
 # ---------------------------------------------------------------- acting
 
 
-def opened_run(house: House) -> Run:
+def opened_run(house: House, journal: Entries) -> Run:
     """The unfinished upgrade, in hand.
 
     Raises:
         NothingToRecover: There is none.
     """
-    state = last_upgrade(house.journal)
+    state = last_upgrade(journal)
     if state is None or not state.is_open:
         raise NothingToRecover(
             "No upgrade is unfinished on this node.", next="'relup status' shows what runs."
@@ -163,7 +169,7 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
         PastNoReturn: A rollback was asked for and is not possible; nothing was changed.
         RolledBack, BetweenReleases, NodeUnreachable: As in `upgrade`.
     """
-    run = opened_run(house)
+    run = opened_run(house, house.journal)
     if direction == "undo":
         refuse_past_no_return(run)
     vm, facts = vm_now(run)

@@ -100,6 +100,7 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
     worst_suspend_us: int = 0
     worst_stall_us: int = 0
     rollback_begun: bool = False
+    summary: UpgradeSucceeded | None = None
 
     @property
     def is_open(self) -> bool:
@@ -197,7 +198,7 @@ def _after(state: UpgradeState, event: AnyEvent) -> UpgradeState:
         case UpgradeFailed(ended_as=ended_as):
             return replace(state, phase=Phase.BETWEEN if ended_as == "between_releases" else Phase.ENDED)
         case UpgradeSucceeded():
-            return replace(state, phase=Phase.SUCCEEDED)
+            return replace(state, phase=Phase.SUCCEEDED, summary=event)
         case UpgradeRefused() | UpgradeInterrupted() | RollbackFinished():
             return replace(state, phase=Phase.ENDED)
         case JournalOpened() | UpgradeRequested() | NodeRestarted() | HistoryCleared():

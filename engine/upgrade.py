@@ -216,3 +216,20 @@ def _finish(run: Run) -> None:
             ended=run.state.ended,
         )
     )
+
+
+def plan(
+    house: House, open_package: Callable[[], Package], *, tarball: str, options: Options
+) -> UpgradeState:
+    """Walk the preparation alone and leave nothing behind: what `upgrade` would do now.
+
+    Args:
+        house: One whose journal is not written, see `engine.house.rehearsal_house`.
+
+    Raises:
+        Refusal: `upgrade` would be refused for the same reason.
+    """
+    run = request(house, tarball=tarball, options=options)
+    prepare(run, open_package)
+    _clean_up(run)
+    return run.state

@@ -6,7 +6,19 @@ from typing import NamedTuple, Protocol
 from journal.events import AnyEvent, Entry, Head, HistoryCleared, UpgradeId
 
 
-class Journal(Protocol):
+class Entries(Protocol):
+    """What can be read of any journal: written, read only or exported."""
+
+    def entries(self, start: int = 1) -> Iterator[Entry]:
+        """Every kept entry from sequence number `start` on, its chain checked on the way."""
+        ...
+
+    def head(self) -> Head | None:
+        """The last record's sequence number and chain hash; None when there is no record yet."""
+        ...
+
+
+class Journal(Entries, Protocol):
     """An append-only sequence of entries."""
 
     def append(self, event: AnyEvent, *, upgrade_id: UpgradeId | None) -> Entry:
@@ -15,14 +27,6 @@ class Journal(Protocol):
         Raises:
             JournalError: It could not be written; nothing was.
         """
-        ...
-
-    def entries(self, start: int = 1) -> Iterator[Entry]:
-        """Every kept entry from sequence number `start` on, its chain checked on the way."""
-        ...
-
-    def head(self) -> Head | None:
-        """The last record's sequence number and chain hash; None when there is no record yet."""
         ...
 
 
@@ -36,12 +40,8 @@ class Beginning(NamedTuple):
     """Holds the folded state in its `state` when the records up to `seq` were dropped."""
 
 
-class History(Protocol):
+class History(Entries, Protocol):
     """What a projection needs of a journal, whether it is being written, read or was exported."""
-
-    def entries(self, start: int = 1) -> Iterator[Entry]:
-        """Every kept entry from sequence number `start` on, its chain checked on the way."""
-        ...
 
     def replay(self, projection: str | None = None) -> tuple[Beginning, Iterator[Entry]]:
         """Where the replay of a projection begins, and the entries from there on.
@@ -49,8 +49,4 @@ class History(Protocol):
         Args:
             projection: Name and version under which its snapshots are kept; None for every kept entry.
         """
-        ...
-
-    def head(self) -> Head | None:
-        """The last record's sequence number and chain hash; None when there is no record yet."""
         ...

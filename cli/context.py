@@ -1,0 +1,228 @@
+"""What every command needs before it can begin: which RootDir, which node, whose rights, which journal.
+
+Options become places and connections here, and nothing is decided. Heavy rooms are imported where they are
+first needed: `relup status` has a quarter of a second for everything.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from cli.output import NodeVersions, Output
+from engine.errors import BadRequest, NodeUnreachable, RelupError
+from engine.place import Place
+
+if TYPE_CHECKING:
+    from engine.node.discovery import KnownNode
+    from engine.node.door import Node
+    from engine.run import House
+    from engine.truth import Versions
+    from journal.door import History, Journal
+    from journal.errors import JournalError
+
+
+class NotAnInstallRoot(BadRequest):
+    """The folder is no EMQX install root."""
+
+    name = "not_an_install_root"
+
+
+@dataclass
+class Context:
+    """The global options of one call, and what follows from them."""
+
+    root: Path | None
+    node: str | None
+    cookie_file: Path | None
+    catalog: Path | None
+    output: Output
+    verbose: bool
+    tool_version: str
+
+    @cached_property
+    def place(self) -> Place:
+        """RootDir: --root or RELUP_ROOT, else that of the one running node.
+
+        Raises:
+            NotAnInstallRoot: The folder given is none.
+            NodeUnreachable, BadRequest: None was given, and not exactly one node runs.
+        """
+        if self.root is None:
+            from engine.node.discovery import running_node
+
+            return Place(running_node(name=self.node).base_root.resolve())
+        place = Place.of_tree(self.root)
+        if not (place.root / "releases" / "emqx_vars").is_file():
+            raise NotAnInstallRoot(
+                f"{self.root} is no install root of EMQX: it has no releases/emqx_vars.",
+                next="Give the folder that has bin, lib, releases and etc, with --root or RELUP_ROOT.",
+            )
+        return place
+
+    @cached_property
+    def known_node(self) -> "KnownNode":
+        """The node of this RootDir: from its process while it runs, else from its configuration.
+
+        The cookie is read here, with the rights the command was started with.
+
+        Raises:
+            SeveralNodes: More than one process runs on this RootDir.
+            NodeNotFound: None runs, and the configuration does not name it either.
+        """
+        from dataclasses import replace
+
+        from engine.node.cookie import cookie_from_file
+        from engine.node.discovery import configured_node, running_node
+        from engine.node.errors import NodeNotFound
+
+        try:
+            known = running_node(self.place.root, name=self.node)
+        except NodeNotFound:
+            known = configured_node(self.place.root)
+        if self.node is not None:
+            known = replace(known, name=self.node)
+        if self.cookie_file is not None:
+            known = replace(known, cookie=cookie_from_file(self.cookie_file))
+        return known
+
+    @property
+    def data_dir(self) -> Path:
+        """The node's data folder: its own word while it runs."""
+        return self.known_node.data_dir or self.place.root / "data"
+
+    def connect(self) -> "Node":
+        """A connection to the node; opened at its first use.
+
+        Raises:
+            NodeUnreachable: It is down, refuses the cookie, or does not answer.
+        """
+        from engine.node import dial
+        from engine.node.vm import Vm
+
+        known = self.known_node
+        return Vm(lambda: dial.connect(known))
+
+    # ------------------------------------------------------------ reading
+
+    def history(self, *, salvage: bool = False) -> "History":
+        """The journal, read only."""
+        from journal.reader import read
+
+        return read(self.place.journal, salvage=salvage)
+
+    def lock_is_held(self) -> bool:
+        """A living relup works on this RootDir."""
+        from engine.lock import holder
+
+        return holder(self.place.lock) is not None
+
+    def asked_node(self) -> "tuple[Node | None, NodeUnreachable | None]":
+        """The node, or why it could not be asked: reading commands work either way."""
+        try:
+            node = self.connect()
+            node.observe()
+        except NodeUnreachable as error:
+            return None, error
+        return node, None
+
+    # ------------------------------------------------------------ changing
+
+    def become_owner(self) -> None:
+        """Be the node's user from here on, when root started this command."""
+        from cli.user import become, owner_of
+
+        process = self.known_node.process
+        become(owner_of(self.place.root, os_pid=process.pid if process else None))
+
+    @contextmanager
+    def house(self, *, command: str, rehearsal: bool = False) -> "Iterator[House]":
+        """The opened house for a command that changes something (or, as a rehearsal, only walks the plan)."""
+        import sys
+
+        from cli.progress import shown
+        from cli.signals import counted_signals
+        from engine.clock import SystemClock
+        from engine.house import open_house, rehearsal_house, requester
+        from engine.run import House
+
+        by = requester(self.tool_version)
+        known = self.known_node
+        self.become_owner()
+        clock = SystemClock()
+        with shown(sys.stderr) as progress, counted_signals(progress.note) as interrupts:
+
+            def furnish(journal: "Journal") -> House:
+                return House(
+                    place=self.place,
+                    data_dir=self.data_dir,
+                    catalog=self.catalog,
+                    journal=journal,
+                    connect=self.connect,
+                    clock=clock,
+                    progress=progress,
+                    interrupts=interrupts,
+                    by=by,
+                )
+
+            opened = (
+                rehearsal_house(self.place, furnish, clock=clock)
+                if rehearsal
+                else open_house(
+                    self.place, furnish, clock=clock, node_name=known.name, command=f"relup {command}"
+                )
+            )
+            with opened as house:
+                yield house
+
+    def refresh_snapshots(self, house: "House") -> None:
+        """Keep the projections' folds, so that the next `status` need not replay the history."""
+        from journal.store import Store
+        from projections.replay import refresh_snapshots
+
+        if isinstance(house.journal, Store):
+            refresh_snapshots(house.journal)
+
+    # ------------------------------------------------------------ versions
+
+    def versions(self) -> "Versions":
+        """Base, live and next boot, as far as they can be known now."""
+        from engine.truth import versions
+
+        node, _ = self.asked_node()
+        try:
+            return versions(self.place, node)
+        finally:
+            if node is not None:
+                node.close()
+
+    def fail(
+        self, error: "RelupError | JournalError", *, fields: dict[str, object] | None = None
+    ) -> NoReturn:
+        """Tell an error of a command that touches the node, with what the node is now; leave with its code."""
+        import typer
+
+        from cli.exit_codes import exit_code
+
+        self.output.fail(error, node=self._versions_or_none(), fields=fields)
+        raise typer.Exit(exit_code(error)) from error
+
+    def _versions_or_none(self) -> NodeVersions | None:
+        """For the object of a failed command: what can be known without failing again."""
+        if not self.output.json:
+            return None
+        try:
+            return shown_versions(self.versions())
+        except RelupError:
+            return None
+
+
+def shown_versions(facts: "Versions") -> NodeVersions:
+    """The three facts as every JSON answer has them."""
+    return NodeVersions(
+        base=facts.base,
+        live=facts.live.version if facts.live else None,
+        next_boot=facts.next_boot,
+    )

@@ -1,0 +1,157 @@
+"""The command line: global options, the commands, and the one place where errors leave the program.
+
+Only the module of the command that was asked for is imported: `relup status` has a quarter of a second for
+everything. For `--help`, or when no known command is named, all are.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.context import Context
+from cli.exit_codes import exit_code
+from cli.output import Output
+
+COMMANDS = {
+    "upgrade": "cli.upgrade",
+    "plan": "cli.plan",
+    "list-supported-paths": "cli.paths",
+    "status": "cli.status",
+    "logs": "cli.logs",
+    "logs-clear": "cli.logs_clear",
+    "recover": "cli.recover",
+    "rollback": "cli.rollback",
+    "verify": "cli.verify",
+    "clean": "cli.clean",
+}
+"""Every command and the module that holds it, in the order of `--help`."""
+
+GROUPS: dict[str, str] = {}
+"""Commands with commands of their own: the module has `commands`, a typer app."""
+
+HELP = """Hot-upgrade a running EMQX node to a patch release, without dropping its connections.
+
+Every step is written down before it is taken, so that a crash can be resumed, undone or explained.
+
+A first upgrade: 'relup plan TARBALL' (changes nothing), 'relup upgrade TARBALL', 'relup status',
+then restart the node when it suits you.
+"""
+
+EXIT_CODES = """Exit codes say what the node runs now: 0 done, 2 usage, 10-19 refused and untouched,
+20-29 failed and rolled back, 30-39 between releases, 40-49 the journal cannot be trusted,
+50-59 node unreachable, 60 another relup is at work, 130 interrupted and rolled back."""
+
+
+def tool_version() -> str:
+    """The version of the installed package; of a bare checkout, that it is one."""
+    try:
+        return version("relup")
+    except PackageNotFoundError:
+        return "0+checkout"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"relup {tool_version()}")
+        raise typer.Exit
+
+
+def _global_options(
+    context: typer.Context,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Install root of the node. Default: that of the one running node.",
+            envvar="RELUP_ROOT",
+            show_envvar=True,
+        ),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(help="Name of the node, such as emqx@10.0.0.7, where several run.")
+    ] = None,
+    cookie_file: Annotated[
+        Path | None, typer.Option(help="File with the node's cookie. Default: the running node's own.")
+    ] = None,
+    catalog: Annotated[Path | None, typer.Option(help="A folder of .relup files to look in first.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show a traceback with unexpected errors.")
+    ] = False,
+    _version: Annotated[
+        bool | None,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = None,
+) -> None:
+    context.obj = Context(
+        root=root,
+        node=node,
+        cookie_file=cookie_file,
+        catalog=catalog,
+        output=Output(json=json),
+        verbose=verbose,
+        tool_version=tool_version(),
+    )
+
+
+def app_for(arguments: list[str]) -> typer.Typer:
+    """The command line with the commands that `arguments` can mean."""
+    app = typer.Typer(
+        help=HELP,
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_global_options)
+    named = [name for name in (*COMMANDS, *GROUPS) if name in arguments]
+    for name in named or (*COMMANDS, *GROUPS):
+        if name in COMMANDS:
+            app.command(name)(import_module(COMMANDS[name]).command)
+        else:
+            app.add_typer(import_module(GROUPS[name]).commands, name=name)
+    return app
+
+
+def run() -> None:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:]
+    try:
+        app_for(arguments)(prog_name="relup")
+    except BrokenPipeError:
+        # Whoever read our answer has enough of it.
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        sys.exit(_told(error, arguments))
+
+
+def _told(error: Exception, arguments: list[str]) -> int:
+    """Tell the operator about an error; the exit code to leave with."""
+    output = Output(json="--json" in arguments)
+    verbose = bool({"--verbose", "-v"} & set(arguments))
+    told: Any = error
+    if not hasattr(error, "happened"):
+        told = _unexpected(error)
+        verbose = True
+    if verbose:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    output.fail(told, node=getattr(error, "versions", None))
+    return exit_code(error)
+
+
+def _unexpected(error: Exception) -> Exception:
+    from engine.errors import RelupError
+
+    told = RelupError(
+        f"relup itself failed: {type(error).__name__}: {error}",
+        next="Run 'relup status' to see what the node runs, and report this with the traceback above.",
+    )
+    told.runs_now = "unknown to this command; the journal has every step that was begun"
+    return told

@@ -1,0 +1,80 @@
+"""What may be removed under relup/: trees and leftovers that are neither live, next boot nor fallback."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from engine.place import STAGING_PREFIX, Place
+from engine.release.deploy import remove_tree
+from engine.release.staging import leftovers, remove_staging
+from engine.run import House
+from engine.state import UpgradeState
+from engine.truth import Versions, known_trees
+from journal.events import TreeRemoved
+
+
+class Removable(msgspec.Struct, frozen=True, kw_only=True):
+    """One folder under relup/ that nothing needs.
+
+    Attributes:
+        bytes: Size of its files.
+        why: Why nothing needs it, for people.
+    """
+
+    path: Path
+    bytes: int
+    why: str
+
+
+def removable(place: Place, versions: Versions, open_upgrade: UpgradeState | None) -> list[Removable]:
+    """Everything that may go, in order of the paths.
+
+    Args:
+        place: Where to look.
+        versions: The facts of now; without a live version no tree is removable, as it may run.
+        open_upgrade: Whose staging and tree have to stay.
+    """
+    needed = _needed(place, versions, open_upgrade)
+    found = [
+        Removable(path=path, bytes=_size(path), why="left behind by an upgrade that ended")
+        for path in leftovers(place.relup)
+        if path not in needed
+    ]
+    if versions.live is not None:
+        trees, _ = known_trees(place)
+        found += [
+            Removable(path=path, bytes=_size(path), why="neither live, nor booted, nor booted next")
+            for path in trees
+            if path != place.root and path not in needed
+        ]
+    return sorted(found, key=lambda each: each.path)
+
+
+def remove(house: House, items: list[Removable]) -> None:
+    """Remove them, one event each."""
+    for item in items:
+        if item.path.name.startswith(STAGING_PREFIX) or item.path.name.startswith("."):
+            remove_staging(item.path)
+        else:
+            remove_tree(item.path)
+        house.journal.append(TreeRemoved(path=str(item.path), bytes=item.bytes, by=house.by), upgrade_id=None)
+
+
+def _needed(place: Place, versions: Versions, open_upgrade: UpgradeState | None) -> set[Path]:
+    needed = {place.root}
+    if versions.live is not None and versions.live.tree is not None:
+        needed.add(versions.live.tree)
+    for version in (versions.next_boot, versions.booted, versions.marker):
+        if version is not None:
+            needed.add(place.tree(version))
+    if open_upgrade is not None and open_upgrade.is_open:
+        needed.add(place.staging(open_upgrade.upgrade_id))
+        if open_upgrade.plan is not None:
+            needed.add(place.tree(open_upgrade.plan.target_version))
+    return needed
+
+
+def _size(path: Path) -> int:
+    folders = os.walk(path)
+    return sum((Path(folder) / name).lstat().st_size for folder, _, names in folders for name in names)
