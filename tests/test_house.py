@@ -27,7 +27,9 @@ PURE = (
 )
 WORLDLY = {"os", "socket", "time", "lmdb", "subprocess", "threading", "shutil", "tempfile", "fcntl", "random"}
 
-BETWEEN_FILES_AND_NODE: dict[str, str] = {}
+BETWEEN_FILES_AND_NODE: dict[str, str] = {
+    "engine.release.terms": "the node's TLS option file is Erlang text, read before the node is spoken to",
+}
 """Modules of one of engine/release and engine/node that the other may import, each with its reason."""
 
 

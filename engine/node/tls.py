@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.errors import RelupError
 from engine.node.errors import TlsRefused
 from engine.release.terms import read_term_file
 from engine.term import Atom, Term, text_of
@@ -80,9 +81,13 @@ def context_from_optfile(path: Path) -> ssl.SSLContext:
     """A context made from the node's own option file.
 
     Raises:
-        TlsRefused, CannotReadRelease, MalformedTerm: The file or one that it names is no use.
+        TlsRefused: The file or one that it names is no use.
     """
-    return client_context(options_of(read_term_file(path)), folder=path.parent)
+    try:
+        optfile = read_term_file(path)
+    except RelupError as why:
+        raise TlsRefused(why.happened, next=_CORRECT_IT) from None
+    return client_context(options_of(optfile), folder=path.parent)
 
 
 def _properties(term: Any) -> dict[str, Any]:

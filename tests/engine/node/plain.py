@@ -39,19 +39,17 @@ class PlainNode:
         line = ["erl", "-noinput", kind, name, "-setcookie", COOKIE, "-start_epmd", "false"]
         line += ["-erl_epmd_port", str(port), "-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
         environment = {**os.environ, "HOME": str(folder)}
-        process = subprocess.Popen(
-            [*line, *flags, "-test_folder", f"{folder}/"],
-            cwd=folder,
-            env=environment,
-            stdout=(folder / "out").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        line += [*flags, "-test_folder", f"{folder}/"]
+        with (folder / "out").open("wb") as output:
+            process = subprocess.Popen(
+                line, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
         node = cls(name, port, process)
         node.wait_for_listener(folder / "out")
         return node
 
     def wait_for_listener(self, output: Path) -> None:
-        """Return when it takes connections.
+        """Return when it takes connections and has booted.
 
         Raises:
             AssertionError: It ended, or did not begin in time; with what it said.
@@ -59,11 +57,17 @@ class PlainNode:
         until = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < until and self.process.poll() is None:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+                listens = probe.connect_ex(("127.0.0.1", self.port)) == 0
+            if listens and self.has_booted():
+                return
             time.sleep(0.05)
         self.end()
         raise AssertionError(f"erl does not listen: {output.read_text(errors='replace')[-2000:]}")
+
+    def has_booted(self) -> bool:
+        """Whether its start is over; it listens before."""
+        with self.connect() as connection:
+            return connection.call("init", "get_status", timeout_s=START_TIMEOUT_S) == ("started", "started")
 
     @property
     def address(self) -> Address:

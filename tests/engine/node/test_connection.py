@@ -316,7 +316,7 @@ def test_who_watches_our_mailbox_learns_that_it_is_closed(connection: Connection
     assert isinstance(scanned, tuple)
     parsed = connection.call("erl_parse", "parse_exprs", [scanned[1]], timeout_s=LONG_S)
     assert isinstance(parsed, tuple)
-    bindings = [(Atom("Us"), mailbox.pid), (Atom("Tell"), connection.pid)]
+    bindings = [(Atom("Tell"), connection.pid), (Atom("Us"), mailbox.pid)]
     connection.call("erl_eval", "exprs", [parsed[1], bindings], timeout_s=LONG_S)
     assert connection.inbox.receive(timeout_s=LONG_S) == "watching"
     connection.call("erlang", "node", timeout_s=LONG_S)
