@@ -145,7 +145,7 @@ def test_a_process_that_does_not_stop_in_time_leaves_everything_as_it_was(node: 
     assert isinstance(report, StepNotDone), report
     assert (report.name, report.reverted) == ("suspend_timeout", True)
     assert report.live == {"counter": node.file("counter", "v1").md5}
-    assert node.eval("counter:read(P)", P=late) == (Atom("v1"), 198)
+    assert node.eval("element(1, counter:read(P))", P=late) == "v1"
     assert answers(node) == V1
     assert vm.suspended() == ()
 

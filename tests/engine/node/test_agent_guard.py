@@ -1,0 +1,261 @@
+"""Kills: each process of the agent at each stage of an update, the tool's connection, the desk.
+
+A process that blocks in its code_change (or holds out against its suspend) keeps the update at a stage for
+as long as the test needs; then one of the agent's processes is killed by its pid, and in the end every
+process is called: it must answer, and with a state that fits the code.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from engine.errors import NodeUnreachable
+from engine.node.door import CallFunction, ChangeCode, LoadModules, StepDone, StepKey, StepNotDone, StillRunning
+from engine.node.errors import AgentBusy, ConnectionLost
+from engine.node.vm import Vm
+from engine.term import Atom
+from tests.engine.node.bare_node import BareNode
+
+COUNT = 60
+STEP = StepKey(upgrade_id="guarded", step=1, attempt=1, direction="do")
+OTHER = StepKey(upgrade_id="guarded", step=2, attempt=1, direction="do")
+THIRD = StepKey(upgrade_id="guarded", step=3, attempt=1, direction="do")
+
+
+@pytest.fixture
+def vm(node: BareNode) -> Iterator[Vm]:
+    """The node behind the door, with the agent installed and COUNT counters running."""
+    node.eval(f"probe_sup:start_counters({COUNT})")
+    vm = node.vm()
+    vm.perform(OTHER, CallFunction(module="erlang", function="node", arguments=()))
+    yield vm
+    vm.close()
+
+
+def up(node: BareNode) -> ChangeCode:
+    return ChangeCode(
+        module=node.file("counter", "v2"),
+        old=node.file("counter", "v1"),
+        direction="up",
+        from_version="1",
+        extra=Atom("grown"),
+        suspend_timeout_ms=20_000,
+    )
+
+
+class Update:
+    """An update that runs in a thread of its own."""
+
+    def __init__(self, vm: Vm, order: ChangeCode) -> None:
+        self.answer: Any = None
+        self._thread = threading.Thread(target=self._run, args=(vm, order), daemon=True)
+        self._thread.start()
+
+    def _run(self, vm: Vm, order: ChangeCode) -> None:
+        try:
+            self.answer = vm.perform(STEP, order)
+        except (NodeUnreachable, AgentBusy) as error:
+            self.answer = error
+
+    def report(self) -> Any:
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the update ended"
+        return self.answer
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, "it became true in time"
+        time.sleep(0.01)
+
+
+def stage(node: BareNode) -> Any:
+    return node.eval(
+        "case ets:whereis(relup_agent_record) of undefined -> none;"
+        " _ -> ets:lookup_element(relup_agent_record, stage, 2) end"
+    )
+
+
+def member(node: BareNode, role: str) -> Any:
+    return node.eval(f"ets:lookup_element(relup_agent_record, {role}, 2)")
+
+
+def kill(node: BareNode, role: str) -> None:
+    node.eval("exit(P, kill)", P=member(node, role))
+
+
+def blocked(node: BareNode) -> Any:
+    """One counter blocks in its code_change until it gets `go_on`."""
+    return node.eval("P = hd(probe_sup:counters()), ets:insert(trouble, {{up, P}, block}), P")
+
+
+def versions(node: BareNode) -> set[Any]:
+    """What every counter answers: it must answer at all, with the version its state belongs to."""
+    answers = node.eval("[counter:read(P) || P <- probe_sup:counters()]")
+    return {answer[0] for answer in answers}
+
+
+def others_changed(node: BareNode) -> bool:
+    changed = node.eval(
+        "length([1 || {_, running, new, _, _, _} <- ets:tab2list(relup_agent_record)])"
+    )
+    return bool(changed == COUNT - 1)
+
+
+@pytest.mark.parametrize("role", ["hand", "guard"])
+def test_a_kill_between_the_switch_and_the_last_change_loses_no_process(
+    node: BareNode, vm: Vm, role: str
+) -> None:
+    """Who survives finishes: every process ends on the new code with the new state."""
+    late = blocked(node)
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    before = member(node, role)
+    kill(node, role)
+    until(lambda: member(node, role) != before)
+    node.eval("P ! go_on", P=late)
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert (report.processes, report.ended) == (COUNT, ())
+    assert versions(node) == {"v2"}
+    assert vm.suspended() == ()
+    assert stage(node) == "none"
+
+
+def test_a_killed_keeper_costs_no_process_that_has_not_answered_yet(node: BareNode, vm: Vm) -> None:
+    """The record outlives its keeper, and the last answer reaches the next one."""
+    late = blocked(node)
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    kill(node, "keeper")
+    until(lambda: node.eval("is_pid(whereis(relup_agent_record))") == "true")
+    node.eval("P ! go_on", P=late)
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert versions(node) == {"v2"}
+    assert len(node.eval("probe_sup:counters()")) == COUNT
+
+
+def test_a_change_answered_to_nobody_ends_its_process(node: BareNode, vm: Vm) -> None:
+    """When nobody can know a process's shape it is ended and named, never run on in either code."""
+    late = blocked(node)
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    # The keeper is held so that the answer lies in its mailbox when it dies.
+    node.eval(
+        "K = ets:lookup_element(relup_agent_record, keeper, 2), erlang:suspend_process(K), P ! go_on,"
+        " timer:sleep(200), exit(K, kill)",
+        P=late,
+    )
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert [ended.reason for ended in report.ended] == ["killed"]
+    assert versions(node) == {"v2"}
+    assert len(node.eval("probe_sup:counters()")) == COUNT - 1
+
+
+@pytest.mark.parametrize("role", ["hand", "guard", "keeper"])
+def test_a_kill_while_processes_are_being_suspended_leaves_nobody_suspended(
+    node: BareNode, vm: Vm, role: str
+) -> None:
+    """Before the switch everybody is resumed on the old code, or the step goes on; nobody stays behind."""
+    node.eval("counter:hold(hd(probe_sup:counters()), 3000)")
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "suspending")
+    kill(node, role)
+    report = update.report()
+    if role == "hand":
+        assert isinstance(report, StepNotDone)
+        assert (report.name, report.reverted) == ("worker_lost", True)
+        assert versions(node) == {"v1"}
+    else:
+        assert isinstance(report, StepDone), report
+        assert versions(node) == {"v2"}
+    assert vm.suspended() == ()
+
+
+@pytest.mark.parametrize("role", ["hand", "guard", "keeper"])
+def test_a_kill_on_the_way_back_ends_on_the_old_release(node: BareNode, vm: Vm, role: str) -> None:
+    """A hop that is being taken down goes on being taken down, whoever dies."""
+    node.eval(
+        "[A, B | _] = probe_sup:counters(),"
+        " ets:insert(trouble, [{{up, A}, crash}, {{down, B}, block}])"
+    )
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "reverting")
+    until(
+        lambda: node.eval("length([1 || {_, _, {asked, _}, _, _, _} <- ets:tab2list(relup_agent_record)])")
+        == 1
+    )
+    kill(node, role)
+    until(lambda: node.eval("is_pid(whereis(relup_agent_record))") == "true")
+    node.eval("[_, B | _] = probe_sup:counters(), B ! go_on")
+    report = update.report()
+    assert isinstance(report, StepNotDone)
+    assert (report.name, report.reverted) == ("code_change_failed", True)
+    assert versions(node) == {"v1"}
+    assert len(node.eval("probe_sup:counters()")) == COUNT
+    assert vm.suspended() == ()
+
+
+def test_the_update_ends_by_itself_when_the_desk_dies(node: BareNode, vm: Vm) -> None:
+    """The registered process takes requests only: without it the section ends as it would have."""
+    late = blocked(node)
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    node.eval("exit(whereis(relup_agent), kill)")
+    assert isinstance(update.report(), ConnectionLost)
+    with pytest.raises(AgentBusy):  # a new desk finds the section that runs
+        vm.perform(THIRD, CallFunction(module="erlang", function="node", arguments=()))
+    assert isinstance(vm.outcome(STEP), StillRunning)
+    node.eval("P ! go_on", P=late)
+    until(lambda: isinstance(vm.outcome(STEP), StepDone))
+    assert versions(node) == {"v2"}
+
+
+def test_the_outcome_is_there_after_the_connection_broke(node: BareNode, vm: Vm) -> None:
+    """A lost tool changes nothing in the VM; a later one asks by the key and gets the report."""
+    late = blocked(node)
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    vm.close()
+    assert isinstance(update.report(), NodeUnreachable)
+    later = node.vm()
+    running = later.outcome(STEP)
+    assert isinstance(running, StillRunning)
+    assert running.stage == "changing"
+    node.eval("P ! go_on", P=late)
+    until(lambda: isinstance(later.outcome(STEP), StepDone))
+    assert versions(node) == {"v2"}
+    later.close()
+
+
+def test_a_second_step_is_told_that_the_agent_is_busy(node: BareNode, vm: Vm) -> None:
+    """One critical section at a time: another key is refused with the step and stage in hand."""
+    late = blocked(node)
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    second = node.vm()
+    with pytest.raises(AgentBusy, match="at step 1 .do. of upgrade guarded: changing"):
+        second.perform(THIRD, LoadModules(modules=()))
+    node.eval("P ! go_on", P=late)
+    assert isinstance(update.report(), StepDone)
+    second.close()
+
+
+def test_the_same_key_waits_for_the_step_in_hand(node: BareNode, vm: Vm) -> None:
+    """A repeated key while it runs gets the one outcome, and nothing runs twice."""
+    late = blocked(node)
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    second = node.vm()
+    again = Update(second, up(node))
+    time.sleep(0.2)
+    node.eval("P ! go_on", P=late)
+    assert isinstance(update.report(), StepDone)
+    assert again.report() == update.report()
+    second.close()
