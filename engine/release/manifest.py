@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -94,11 +95,16 @@ def write_manifest(tree: Path, manifest: Manifest) -> None:
     path = manifest_path(tree)
     temporary = path.with_name(path.name + "-new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
-        file.write(manifest.encoded())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
+            file.write(manifest.encoded())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def read_manifest(tree: Path) -> Manifest | None:
