@@ -21,7 +21,7 @@ from engine.release.package import Package
 from engine.release.staging import remove_staging
 from engine.rollback import finish_rollback, planned_changes, refuse_past_no_return
 from engine.run import House, Run
-from engine.settle import settle
+from engine.settle import reconcile, settle
 from engine.staging import restore_marker
 from engine.state import Phase, UpgradeState
 from engine.steps import DeployTarget, MakePermanent, from_record
@@ -170,6 +170,8 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
         RolledBack, BetweenReleases, NodeUnreachable: As in `upgrade`.
     """
     run = opened_run(house, house.journal)
+    if run.state.rollback_begun:
+        direction = "undo"
     if direction == "undo":
         refuse_past_no_return(run)
     vm, facts = vm_now(run)
@@ -179,7 +181,8 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
     if run.state.plan is None:
         return _from_the_start(run, direction, reopen)
     settle(run)
-    if direction == "undo" or run.state.phase == Phase.ROLLING_BACK:
+    reconcile(run)
+    if direction == "undo" or run.state.was_undone:
         return _back(run)
     return go_on(run)
 

@@ -5,14 +5,17 @@ One way back for a failed upgrade, for an interrupted one, for `recover --rollba
 be moved, it stops and says which modules are on which side.
 """
 
-from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, StepFailure
-from engine.hands import act_for
+import dataclasses
+
+from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, RolledBack, StepFailure
 from engine.interrupts import Heed, heed
 from engine.readback import differences, listed, live_sides
 from engine.release.staging import remove_staging
 from engine.run import Run, failure_of
-from engine.settle import is_seen
+from engine.settle import is_seen, walk_to_an_end
 from engine.steps import first_irreversible
+from engine.unwritten import Unwritten
+from journal.errors import JournalError
 from journal.events import (
     Failure,
     ModuleChange,
@@ -82,7 +85,7 @@ def _undo_steps(run: Run) -> None:
         if is_seen(run, step, "undo"):
             run.observed(number, step, "undo", note="nothing to undo: the world is as before the step")
         else:
-            run.walk(number, step, "undo", act_for(run, number, step, "undo"))
+            walk_to_an_end(run, number, step, "undo")
 
 
 def _check_old_release(run: Run) -> None:
@@ -114,3 +117,34 @@ def between_releases(run: Run, failure: RelupError, *, rollback_failed: bool) ->
     error = BetweenReleases(failure.happened, next=RECOVER, name=failure.name)
     error.runs_now = f"{runs_now}; on the old side: {listed(list(old)) or 'none'}"
     return error
+
+
+def undone_without_journal(run: Run, fault: JournalError) -> RelupError:
+    """Undo although nothing can be written down any more; the record goes to the operator's screen.
+
+    Returns:
+        The error to leave with. The next `recover` writes the end from the evidence.
+    """
+    unwritten = Unwritten(run.house.clock)
+    run.house = dataclasses.replace(run.house, journal=unwritten)
+    if run.state.passed_no_return:
+        return _unwritten_between(run, fault)
+    try:
+        roll_back(run, cause=None, automatic=True)
+    except BetweenReleases as between:
+        return between
+    finally:
+        for entry in unwritten.entries():
+            run.house.progress.note(f"not in the journal: {entry.event}")
+    error = RolledBack(
+        f"The journal could not be written ({fault.happened}); all was undone without it.",
+        next=f"{fault.next} Then run 'relup recover', which writes the end down.",
+        name=fault.name,
+    )
+    error.runs_now = "the old release, whole: every step was undone and read back"
+    return error
+
+
+def _unwritten_between(run: Run, fault: JournalError) -> BetweenReleases:
+    failure = StepFailure(fault.happened, name=fault.name, next=f"{fault.next} Then run 'relup recover'.")
+    return between_releases(run, failure, rollback_failed=False)

@@ -8,13 +8,15 @@ walk twice, and callbacks are idempotent by contract.
 import time
 from typing import assert_never
 
-from engine.errors import StepFailure
-from engine.hands import judged
+from engine.errors import NodeUnreachable, StepFailure
+from engine.hands import act_for, judged
+from engine.incarnation import is_alive
 from engine.node import door
 from engine.readback import differences, sides
 from engine.release.manifest import read_manifest, verify_tree
 from engine.release.marker import read_marker
 from engine.run import Run, failure_of
+from engine.state import Outcome
 from engine.steps import (
     ApplyFunction,
     ChangeCode,
@@ -38,6 +40,47 @@ PATIENCE_S = 420.0
 """Longer than any deadline inside the VM: an agent that is still at it is waited for."""
 
 
+def walk_to_an_end(run: Run, number: int, step: Step, direction: Direction) -> None:
+    """Walk a planned step; when the node is lost under it, ask over a new connection how it ended.
+
+    Raises:
+        StepFailure: It failed.
+        NodeUnreachable: Nobody can tell how it ended; the journal says so.
+    """
+    try:
+        run.walk(number, step, direction, act_for(run, number, step, direction))
+    except NodeUnreachable as lost:
+        run.hang_up()
+        try:
+            settle(run)
+        except NodeUnreachable:
+            raise _lost_for_good(run, step, lost) from lost
+        if run.state.unsettled is not None:
+            raise _lost_for_good(run, step, lost) from lost
+        _raise_told_failure(run, number, direction)
+
+
+def _raise_told_failure(run: Run, number: int, direction: Direction) -> None:
+    """A step whose failure was only told over the second connection fails here all the same."""
+    if run.state.outcome(number, direction) in (Outcome.FAILED, Outcome.REVERTED):
+        raise StepFailure(
+            f"Step {number} failed while the connection to the node was lost; the journal has its reason.",
+            next="Look at 'relup logs --steps'.",
+            reverted=run.state.outcome(number, direction) == Outcome.REVERTED,
+        )
+
+
+def _lost_for_good(run: Run, step: Step, lost: NodeUnreachable) -> NodeUnreachable:
+    lost.happened = f"The node was lost in {name_of(step)}: {lost.happened}"
+    if run.state.node is not None and not is_alive(run.state.node):
+        lost.runs_now = "nothing: the VM has died, and the live changes with it"
+        lost.next = "Start the node; 'relup recover' then cleans up, before or after the start."
+    else:
+        lost.runs_now = "unknown: nobody has said how that step ended; the journal has all the others"
+        lost.next = "Run 'relup recover' when the node answers; 'relup recover --report' changes nothing."
+    return lost
+
+
 def settle(run: Run) -> None:
     """Record the end of the step in hand, where it can be known."""
     unsettled = run.state.unsettled
@@ -51,6 +94,21 @@ def settle(run: Run) -> None:
         run.observed(
             record.number, step, direction, note="seen to be done when the upgrade was taken up again"
         )
+
+
+def reconcile(run: Run) -> None:
+    """Hold the steps that the journal says are done against the world, and record those that are not.
+
+    A live step may have been undone behind the journal's back: by a rollback whose journal was full, by
+    hand. Steps of files and functions are believed.
+    """
+    for record in run.state.records:
+        step = from_record(record)
+        believed = run.state.outcome(record.number, "do") == Outcome.SUCCEEDED
+        if not (believed and step.is_live and step.undoable):
+            continue
+        if not is_seen(run, step, "do") and is_seen(run, step, "undo"):
+            run.observed(record.number, step, "undo", note="the world is as before this step")
 
 
 def _told_by_agent(run: Run, number: int, step: Step, direction: Direction) -> bool:

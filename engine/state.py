@@ -155,6 +155,16 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def was_undone(self) -> bool:
+        """Live steps were done, and every one of them is undone again."""
+        begun = [
+            record.number
+            for record in self.records
+            if from_record(record).is_live and self.outcome(record.number, "do") == Outcome.SUCCEEDED
+        ]
+        return bool(begun) and all(self.outcome(n, "undo") == Outcome.SUCCEEDED for n in begun)
+
+    @property
     def passed_no_return(self) -> bool:
         """A step that cannot be undone was begun."""
         point = first_irreversible(self.records)

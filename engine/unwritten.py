@@ -31,3 +31,9 @@ class Unwritten:
     def head(self) -> Head | None:
         """None: what is not written has no chain."""
         return None
+
+    def reserve(self, size_bytes: int) -> None:
+        """Thoughts need no space."""
+
+    def release(self) -> None:
+        """Nothing was reserved."""

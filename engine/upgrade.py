@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from engine.errors import Interrupted, NodeUnreachable, Refusal, RelupError, RolledBack, StepFailure
+from engine.errors import Interrupted, Refusal, RelupError, RolledBack, StepFailure
 from engine.hands import act_for
 from engine.history import last_upgrade
 from engine.incarnation import observation
@@ -16,13 +16,14 @@ from engine.interrupts import Heed, heed
 from engine.options import Options
 from engine.release.package import Package
 from engine.release.staging import remove_staging
-from engine.rollback import RECOVER, between_releases, roll_back
+from engine.rollback import RECOVER, between_releases, roll_back, undone_without_journal
 from engine.run import House, Run, failure_of
-from engine.settle import settle
+from engine.settle import walk_to_an_end
 from engine.state import UpgradeState
-from engine.steps import PREPARATION, Step, name_of
+from engine.steps import PREPARATION
 from engine.survey import UpgradeOpen, check_patches, resolved_plan
 from engine.survival import check_survival
+from journal.errors import JournalError
 from journal.events import (
     Failure,
     NodeObserved,
@@ -33,6 +34,9 @@ from journal.events import (
     UpgradeRequested,
     UpgradeSucceeded,
 )
+
+ENTRY_BYTES = 16 * 1024
+"""What one entry of a step may take, evidence and LMDB's pages included."""
 
 UNTOUCHED = "nothing was changed; the node runs what it ran before"
 
@@ -102,7 +106,9 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
         with open_package() as package:
             for number, step in enumerate(PREPARATION, start=1):
                 run.walk(number, step, "do", act_for(run, number, step, "do", package=package))
-        run.record(resolved_plan(run))
+        resolved = resolved_plan(run)
+        run.house.journal.reserve(journal_need_bytes(len(resolved.steps)))
+        run.record(resolved)
     except Interrupted as stopped:
         _clean_up(run)
         stopped.runs_now = UNTOUCHED
@@ -113,6 +119,15 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
         refusal.runs_now = refusal.runs_now or UNTOUCHED
         run.record(UpgradeRefused(failure=failure_of(refusal, runs_now=UNTOUCHED)))
         raise
+    except JournalError as full:
+        _clean_up(run)
+        full.runs_now = UNTOUCHED
+        raise
+
+
+def journal_need_bytes(steps: int) -> int:
+    """Room for two entries of every step, of its undoing, and for what stands around them."""
+    return (4 * steps + 8) * ENTRY_BYTES
 
 
 def observe(run: Run) -> None:
@@ -131,20 +146,26 @@ def _clean_up(run: Run) -> None:
 def go_on(run: Run) -> UpgradeState:
     """Walk what is left of the plan, undo it when it fails, write the end down."""
     try:
+        _walk_or_undo(run)
+        _finish(run)
+    except JournalError as fault:
+        raise undone_without_journal(run, fault) from fault
+    finally:
+        run.house.journal.release()
+    return run.state
+
+
+def _walk_or_undo(run: Run) -> None:
+    try:
         _walk_plan(run)
     except (StepFailure, Refusal) as failure:
         raise _after_failure(run, failure) from failure
-    _finish(run)
-    return run.state
 
 
 def _walk_plan(run: Run) -> None:
     for number, step in run.state.steps_to_do():
         _heed(run)
-        try:
-            run.walk(number, step, "do", act_for(run, number, step, "do"))
-        except NodeUnreachable as lost:
-            _after_lost_connection(run, step, lost)
+        walk_to_an_end(run, number, step, "do")
         if step.is_live:
             check_survival(run)
 
@@ -170,24 +191,6 @@ def _stopped_here(run: Run) -> RelupError:
         error.runs_now = "the old release; the upgrade is unfinished"
         return error
     return between_releases(run, error, rollback_failed=False)
-
-
-def _after_lost_connection(run: Run, step: Step, lost: NodeUnreachable) -> None:
-    """Ask over a new connection how the step ended; give the question back when nobody can tell."""
-    run.hang_up()
-    try:
-        settle(run)
-    except NodeUnreachable:
-        raise _lost_for_good(step, lost) from lost
-    if run.state.unsettled is not None:
-        raise _lost_for_good(step, lost)
-
-
-def _lost_for_good(step: Step, lost: NodeUnreachable) -> NodeUnreachable:
-    lost.happened = f"The node was lost in {name_of(step)}: {lost.happened}"
-    lost.runs_now = "unknown: nobody has said how that step ended; the journal has all the others"
-    lost.next = "Run 'relup recover' when the node answers again; 'relup recover --report' changes nothing."
-    return lost
 
 
 def _after_failure(run: Run, failure: RelupError) -> RelupError:

@@ -29,6 +29,18 @@ class Journal(Entries, Protocol):
         """
         ...
 
+    def reserve(self, size_bytes: int) -> None:
+        """Put disk space aside, so that a full disk cannot stop the record of the work ahead.
+
+        Raises:
+            JournalFull: There is not that much left.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give the reserved space back; nothing to do when there is none."""
+        ...
+
 
 class Beginning(NamedTuple):
     """Where a replay begins: with the entry after `seq`, on top of what is known of those up to it."""
