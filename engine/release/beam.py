@@ -7,6 +7,7 @@ Source: the chunks of OTP's beam_lib manual. The module md5 is the one of `beam_
 import functools
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,19 @@ _FUN_ENTRY_BYTES = 24
 _HEADER = Struct(">4sI").unpack_from
 _COUNT = Struct(">I").unpack_from
 _TRIPLE = Struct(">III")
+
+
+def _compact(tag: int) -> bytes:
+    """Pattern of a compact term: 4 bits of value in one byte, 11 bits in two, 16 or 24 bits behind a length."""
+    one = re.escape(bytes(value << 4 | tag for value in range(16)))
+    two = re.escape(bytes(value << 5 | 0x08 | tag for value in range(8)))
+    return rb"(?:[%b]|[%b].|%b..|%b...)" % (one, two, bytes([0x18 | tag]), bytes([0x38 | tag]))
+
+
+_TAG_U, _TAG_ATOM = 0, 2
+_ON_LOAD = re.compile(
+    rb"\x02" + _compact(_TAG_ATOM) * 2 + rb"\x00\x01" + _compact(_TAG_U) + rb"\x98?\x95", re.DOTALL
+)
 _BUILD_AGAIN = "Get the package again; this file cannot be loaded."
 
 Function = tuple[str, int]
@@ -75,6 +89,16 @@ class Beam:
         return frozenset(
             (self._atom(module), self._atom(name), arity) for module, name, arity in self._triples(b"ImpT")
         )
+
+    @functools.cached_property
+    def has_on_load(self) -> bool:
+        """Whether the VM runs a function of it when it is loaded.
+
+        The compiler drops the attribute and puts the instruction `on_load` (opcode 149) right behind the entry
+        label of a function without arguments, perhaps with `nif_start` (152) between; that sequence is looked
+        for: func_info (2) of arity 0, label (1), on_load.
+        """
+        return _ON_LOAD.search(self.chunks[b"Code"]) is not None
 
     def _atom(self, index: int) -> str:
         if not 1 <= index <= len(self.atoms):

@@ -1,0 +1,152 @@
+"""State shape: values of the old shape that outlive the switch, and who migrates them.
+
+A record (or the map of a state type) that changed is dangerous where a live process holds one: in a module with
+live processes of its own, or in a module that is handed such values by one. An `update` of the holder with a
+code_change that takes the old shape, or a restart of its application, makes it safe.
+
+Seen are shapes in the debug information of modules that the hop switches. Not seen: values in tables,
+persistent terms and messages on their way; what a code_change clause does with a part inside the state.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from engine.release.case import Case, people, some
+from engine.release.code_change import CodeChange, Verdict, code_change_of, downgrade_verdict, upgrade_verdict
+from engine.release.findings import Finding
+from engine.release.forms import Forms
+from engine.release.holders import holders_of
+from engine.release.shape import ShapeChange, record_fields, shape_changes
+
+
+def state_findings(case: Case) -> Iterator[Finding]:
+    """Every finding about shapes of live state."""
+    for module in case.really_switched():
+        old, new = case.old_forms(module), case.new_forms(module)
+        if old is None or new is None:
+            yield _no_debug_info(case, module, old)
+            continue
+        for change in shape_changes(old, new):
+            yield from _of_change(case, module, change, new)
+
+
+def _of_change(case: Case, module: str, change: ShapeChange, new: Forms) -> Iterator[Finding]:
+    own = case.processes_of(module)
+    if own != 0 and module not in case.restarted:
+        yield from _of_process(case, module, change, new, own)
+    elif change.kind == "record":
+        yield from _of_holders(case, module, change)
+
+
+def _of_process(
+    case: Case, module: str, change: ShapeChange, new: Forms, count: int | None
+) -> Iterator[Finding]:
+    """The module runs processes itself."""
+    code_change = _code_change(new)
+    if module not in case.updated:
+        yield _record_changed(module, change, [(module, count)], _advice(module, code_change, change, case))
+        return
+    verdict = upgrade_verdict(code_change, change, from_version=case.hop.from_version)
+    if verdict is not Verdict.HANDLED:
+        yield Finding(
+            code="code_change_missing",
+            severity="error",
+            subject=f"{module}:{change.name}",
+            happened=f"{change.in_words()} in {module}, which {people(count)} run; the hop updates it, but of its"
+            f" code_change {verdict.value} for {case.hop.from_version}: old {_fields(change.old)},"
+            f" new {_fields(change.new)}",
+            next=f"The target's {module} needs a code_change clause for the old shape; or restart its application.",
+        )
+        return
+    down = downgrade_verdict(code_change, change, from_version=case.hop.from_version)
+    if down is not Verdict.HANDLED:
+        yield Finding(
+            code="down_clause_missing",
+            severity="warning",
+            subject=f"{module}:{change.name}",
+            happened=f"{change.in_words()} in {module}, and its code_change has no clause for"
+            f' {{down, "{case.hop.from_version}"}}: the update cannot be undone',
+            next="Accept that a failure behind this step leaves the node between releases, or add the clause.",
+        )
+
+
+def _of_holders(case: Case, module: str, change: ShapeChange) -> Iterator[Finding]:
+    """The module has no processes of its own; others may hold its values."""
+    holders = holders_of(case, module, change.name)
+    unsafe = [
+        (holder, count)
+        for holder, count in holders
+        if holder not in case.restarted and not _migrates(case, holder)
+    ]
+    if unsafe:
+        names = some(holder for holder, _ in unsafe)
+        yield _record_changed(
+            module,
+            change,
+            unsafe,
+            f"Let the hop update {names} with a code_change that migrates it, or restart the application.",
+        )
+    elif not holders:
+        yield Finding(
+            code="record_changed_at_rest",
+            severity="note",
+            subject=f"{module}:{change.name}",
+            happened=f"{change.in_words()} in {module}; no live process was found to hold one,"
+            f" but values in tables or persistent terms keep the old shape",
+            next=f"Make sure that no old #{change.name}{{}} is kept anywhere, or migrate it in a callback.",
+        )
+
+
+def _migrates(case: Case, holder: str) -> bool:
+    """Whether the hop updates the holder with a code_change that does more than hand the state back."""
+    forms = case.new_forms(holder)
+    code_change = _code_change(forms) if forms is not None else None
+    if holder not in case.updated or code_change is None:
+        return False
+    anything = ShapeChange("record", "", (), ())
+    return upgrade_verdict(code_change, anything, from_version=case.hop.from_version) is Verdict.HANDLED
+
+
+def _code_change(forms: Forms) -> CodeChange | None:
+    return code_change_of(
+        forms, sizes={name: len(record_fields(piece)) for name, piece in forms.records.items()}
+    )
+
+
+def _advice(module: str, code_change: CodeChange | None, change: ShapeChange, case: Case) -> str:
+    verdict = upgrade_verdict(code_change, change, from_version=case.hop.from_version)
+    if verdict is Verdict.HANDLED:
+        return (
+            f"Its code_change takes the old shape: write {{update, {module}, {{advanced, []}}}} in the hop."
+        )
+    application = case.comparison.new.app_of(module)
+    name = application.name if application is not None else "its application"
+    return f"Give {module} a code_change for the old shape and update it, or restart {name} in the hop."
+
+
+def _record_changed(module: str, change: ShapeChange, holders: list[tuple[str, Any]], advice: str) -> Finding:
+    held = some(f"{people(count)} of {holder}" for holder, count in holders)
+    return Finding(
+        code="record_changed",
+        severity="error",
+        subject=f"{module}:{change.name}",
+        happened=f"{change.in_words()} in {module} (old {_fields(change.old)}, new {_fields(change.new)}), and"
+        f" {held} hold the old shape with nothing in the hop to migrate it: they crash when they meet it",
+        next=advice,
+    )
+
+
+def _no_debug_info(case: Case, module: str, old: Forms | None) -> Finding:
+    which = "old" if old is None else "new"
+    return Finding(
+        code="no_debug_info",
+        severity="note",
+        subject=module,
+        happened=f"the {which} beam of {module} ({people(case.processes_of(module))}) has no debug information:"
+        " the shape of its state was not checked",
+        next="Compare its records in the sources of both releases; the plan does not call this hop safe.",
+    )
+
+
+def _fields(names: tuple[str, ...]) -> str:
+    return "{" + ", ".join(names) + "}"
