@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from journal import place
-from journal.errors import SALVAGE, JournalDamaged, JournalPlace
+from journal.errors import SALVAGE, JournalDamaged
 
 POINTER = "generation"
 
@@ -30,10 +30,29 @@ def current(folder: Path) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
-        raise not_readable(folder) from error
+        raise place.not_readable(folder) from error
     if not text.strip().isdecimal() or int(text) < 1:
         raise JournalDamaged(f"{folder / POINTER} says {text[:40]!r}, which is no generation", next=SALVAGE)
     return int(text)
+
+
+def required(folder: Path) -> int | None:
+    """The current generation, whose folder is there; None when there is no journal.
+
+    Raises:
+        JournalDamaged: The pointer names a generation that is not there.
+        JournalPlace: A link stands in its place.
+    """
+    number = current(folder)
+    if number is not None:
+        place.refuse_link(folder / str(number))
+        if not (folder / str(number)).is_dir():
+            raise _missing(folder, number)
+    return number
+
+
+def _missing(folder: Path, number: int) -> JournalDamaged:
+    return JournalDamaged(f"generation {number} of {folder} is missing", next=SALVAGE)
 
 
 def point_to(folder: Path, number: int) -> None:
@@ -70,10 +89,10 @@ def _hold(folder: Path) -> tuple[int | None, int | None]:
                 folder / str(number), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
             )
         except PermissionError as error:
-            raise not_readable(folder) from error
+            raise place.not_readable(folder) from error
         except OSError as error:
             if (now := current(folder)) == number:
-                raise JournalDamaged(f"generation {number} of {folder} is missing", next=SALVAGE) from error
+                raise _missing(folder, number) from error
             number = now
             continue
         fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -103,11 +122,3 @@ def _remove(generation: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def not_readable(folder: Path) -> JournalPlace:
-    """The error for a reader who may not read."""
-    return JournalPlace(
-        f"user id {os.geteuid()} may not read {folder}",
-        next="run the command as the user of the node, or as root",
-    )

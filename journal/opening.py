@@ -35,7 +35,7 @@ def create_or_open(folder: Path, *, clock: Clock, node: str | None, root: str) -
     """
     _require_fit(folder)
     _make_folders(folder)
-    number = generation.current(folder)
+    number = generation.required(folder)
     if number is None:
         return _begin(folder, clock=clock, node=node, root=root, previous_head=None)
     store = Store(folder, number, clock=clock)

@@ -24,13 +24,25 @@ def refuse_link(path: Path) -> None:
     """Refuse a symbolic link where the journal, or a file of it, should stand.
 
     Raises:
-        JournalPlace: It is one.
+        JournalPlace: It is one, or may not be looked at.
     """
-    if path.is_symlink():
+    try:
+        is_link = path.is_symlink()
+    except PermissionError as error:
+        raise not_readable(path) from error
+    if is_link:
         raise JournalPlace(
             f"{path} is a symbolic link: the journal could be led away from its RootDir",
             next="replace the link by the folder itself",
         )
+
+
+def not_readable(folder: Path) -> JournalPlace:
+    """The error for a reader who may not read."""
+    return JournalPlace(
+        f"user id {os.geteuid()} may not read {folder}",
+        next="run the command as the user of the node, or as root",
+    )
 
 
 def refuse_network(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
