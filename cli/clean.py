@@ -24,18 +24,17 @@ def command(
 
 def _clean(context: Context, *, yes: bool) -> None:
     from engine.cleaning import removable, remove
-    from engine.history import last_upgrade
     from journal.errors import JournalError
 
     try:
-        items = removable(context.place, context.versions(), last_upgrade(context.history()))
+        items = removable(context.place, context.versions(), context.history())
         output = context.output
         for item in items:
             output.line(f"{item.bytes / MIB:8.1f} MiB  {item.path}  ({item.why})")
         agreed = bool(items) and (yes or _asked())
         if agreed:
             with context.house(command="clean") as house:
-                still = removable(context.place, context.versions(), last_upgrade(house.journal))
+                still = removable(context.place, context.versions(), house.journal)
                 remove(house, [item for item in items if item.path in {each.path for each in still}])
     except (RelupError, JournalError) as error:
         context.fail(error)

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import msgspec
 
+from engine.finished import last_success
+from engine.history import last_upgrade
 from engine.place import STAGING_PREFIX, Place
 from engine.release.deploy import remove_tree
 from engine.release.staging import leftovers, remove_staging
 from engine.run import House
-from engine.state import UpgradeState
 from engine.truth import Versions, known_trees
+from journal.door import Entries
 from journal.events import TreeRemoved
 
 
@@ -27,15 +29,15 @@ class Removable(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def removable(place: Place, versions: Versions, open_upgrade: UpgradeState | None) -> list[Removable]:
+def removable(place: Place, versions: Versions, journal: Entries) -> list[Removable]:
     """Everything that may go, in order of the paths.
 
     Args:
         place: Where to look.
         versions: The facts of now; without a live version no tree is removable, as it may run.
-        open_upgrade: Whose staging and tree have to stay.
+        journal: Tells which upgrade is open and which hop can still be undone.
     """
-    needed = _needed(place, versions, open_upgrade)
+    needed = _needed(place, versions) | _needed_to_undo(place, versions, journal)
     found = [
         Removable(path=path, bytes=_size(path), why="left behind by an upgrade that ended")
         for path in leftovers(place.relup)
@@ -61,17 +63,26 @@ def remove(house: House, items: list[Removable]) -> None:
         house.journal.append(TreeRemoved(path=str(item.path), bytes=item.bytes, by=house.by), upgrade_id=None)
 
 
-def _needed(place: Place, versions: Versions, open_upgrade: UpgradeState | None) -> set[Path]:
+def _needed(place: Place, versions: Versions) -> set[Path]:
     needed = {place.root}
     if versions.live is not None and versions.live.tree is not None:
         needed.add(versions.live.tree)
     for version in (versions.next_boot, versions.booted, versions.marker):
         if version is not None:
             needed.add(place.tree(version))
-    if open_upgrade is not None and open_upgrade.is_open:
-        needed.add(place.staging(open_upgrade.upgrade_id))
-        if open_upgrade.plan is not None:
-            needed.add(place.tree(open_upgrade.plan.target_version))
+    return needed
+
+
+def _needed_to_undo(place: Place, versions: Versions, journal: Entries) -> set[Path]:
+    """What the open upgrade works on, and what the rollback of the finished hop would load again."""
+    state = last_upgrade(journal)
+    if state is None or not state.is_open:
+        state = last_success(journal)
+    if state is None:
+        return set()
+    needed = {place.staging(state.upgrade_id)}
+    if state.plan is not None and versions.booted != state.plan.target_version:
+        needed |= {place.tree(state.plan.from_version), place.tree(state.plan.target_version)}
     return needed
 
 
