@@ -1,7 +1,8 @@
 %% Stops an application, puts other modules and another .app in its place, and starts it again right there.
 %%
-%% Environment set at run time and the start type (permanent, transient, temporary) outlive the restart, also
-%% one that failed: they are kept in `relup_agent_kept` until the application runs again.
+%% Environment set at run time outlives the restart, also one that failed: it is kept in `relup_agent_kept`
+%% until the application runs again. It is started as temporary whatever it was: the start of a permanent or
+%% transient application that fails ends the whole node.
 
 -module(relup_agent_application).
 
@@ -73,11 +74,15 @@ as_it_was(_, _, _, Name, Text, _) ->
 
 start(Application, Spec, #{timeout_ms := Timeout}, Report) ->
     {Type, Environment} = kept(Application),
+    Notes = [
+        relup_agent_load:text("~ts was ~ts and is temporary until the node restarts", [Application, Type])
+     || Type =/= temporary
+    ],
     _ = application:unload(Application),
     case application:load(Spec) of
         ok ->
             [application:set_env(Application, Key, Value) || {Key, Value} <- Environment],
-            started(Application, within(Timeout, fun() -> application:start(Application, Type) end), Report);
+            started(Application, within(Timeout, fun() -> application:start(Application) end), Report#{notes => Notes});
         Failure ->
             not_done(failed_to_start_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), false)
     end.
@@ -100,10 +105,19 @@ kept(Application) ->
 start_type(Application) ->
     proplists:get_value(Application, proplists:get_value(started, application:info(), []), temporary).
 
+%% What differs from the .app beside the running modules; all of it when that cannot be read.
 set_at_run_time(_, none) ->
     [];
 set_at_run_time(Application, {application, Application, Keys}) ->
-    application:get_all_env(Application) -- proplists:get_value(env, Keys, []).
+    application:get_all_env(Application) -- defaults(Application, proplists:get_value(modules, Keys, [])).
+
+defaults(Application, Modules) ->
+    Name = atom_to_list(Application) ++ ".app",
+    Beams = [Beam || Module <- Modules, {file, Beam} <- [code:is_loaded(Module)], is_list(Beam)],
+    case [file:consult(filename:join(filename:dirname(Beam), Name)) || Beam <- lists:sublist(Beams, 1)] of
+        [{ok, [{application, Application, Keys}]}] -> proplists:get_value(env, Keys, []);
+        _ -> []
+    end.
 
 %% ---------------------------------------------------------------- a call that may hang
 

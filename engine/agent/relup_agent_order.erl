@@ -59,13 +59,23 @@ set_code_path(Moves) ->
         {error, Why} -> not_done(code_path_refused, relup_agent_load:text("~tp", [Why]), true)
     end.
 
-moved({none, New}, Path) -> without(New, Path) ++ [New];
+%% Moving twice is moving once.
+moved({none, New}, Path) -> with(New, Path);
 moved({Old, none}, Path) -> without(Old, Path);
 moved({Old, New}, Path) ->
-    case lists:any(fun(Dir) -> same(Dir, Old) end, Path) of
+    case is_in(Old, Path) of
         true -> [in_place(Dir, Old, New) || Dir <- without(New, Path)];
-        false -> without(New, Path) ++ [New]
+        false -> with(New, Path)
     end.
+
+with(New, Path) ->
+    case is_in(New, Path) of
+        true -> Path;
+        false -> Path ++ [New]
+    end.
+
+is_in(Wanted, Path) ->
+    lists:any(fun(Dir) -> same(Dir, Wanted) end, Path).
 
 in_place(Dir, Old, New) ->
     case same(Dir, Old) of
