@@ -6,7 +6,6 @@ everything. For `--help`, or when no known command is named, all are.
 
 import sys
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ import typer
 from cli.context import Context
 from cli.exit_codes import exit_code
 from cli.output import Output
+from cli.version import VERSION
 
 COMMANDS = {
     "upgrade": "cli.upgrade",
@@ -46,17 +46,9 @@ EXIT_CODES = """Exit codes say what the node runs now: 0 done, 2 usage, 10-19 re
 50-59 node unreachable, 60 another relup is at work, 130 interrupted and rolled back."""
 
 
-def tool_version() -> str:
-    """The version of the installed package; of a bare checkout, that it is one."""
-    try:
-        return version("relup")
-    except PackageNotFoundError:
-        return "0+checkout"
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"relup {tool_version()}")
+        print(f"relup {VERSION}")
         raise typer.Exit
 
 
@@ -93,7 +85,7 @@ def _global_options(
         catalog=catalog,
         output=Output(json=json),
         verbose=verbose,
-        tool_version=tool_version(),
+        tool_version=VERSION,
     )
 
 
