@@ -132,8 +132,10 @@ def test_links_inside_the_tree_are_kept(tmp_path: Path) -> None:
         symlink(b"lib/through", b"./up"),
         symlink(b"lib/config", b"../etc/emqx.conf"),
         symlink(b"bin/top", b".."),
+        symlink(b"bin/slash", b"../lib/"),
     )
-    staging, _ = _unpacked(tmp_path, honest(*members))
+    staging, manifest = _unpacked(tmp_path, honest(*members))
+    assert verify_tree(staging, manifest) == []
     assert (staging / "lib/through").read_bytes() == b"#!/bin/sh\n"
     assert (staging / "lib/config").is_symlink()
     assert (staging / "bin/top").resolve() == staging
