@@ -15,9 +15,11 @@ GOAL_S = 0.25
 def rows() -> list[Row]:
     """`relup status` with the node up, and its floor: Python, and Python with the two libraries it must load."""
     with running_node() as node:
+        # Installed modules lie compiled beside their source; those of a checkout may only when this is unset.
+        environ = {key: text for key, text in node.environment.items() if key != "PYTHONDONTWRITEBYTECODE"}
         taken = medians(
             {
-                "status": command([str(RELUP), "--root", str(node.root), "status"], environ=node.environment),
+                "status": command([str(RELUP), "--root", str(node.root), "status"], environ=environ),
                 "pass": command([sys.executable, "-c", "pass"]),
                 "libraries": command([sys.executable, "-c", "import msgspec, lmdb"]),
             },
