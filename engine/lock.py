@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from engine.errors import BadPlace, Busy
 
@@ -110,6 +109,8 @@ def _written_holder(path: Path) -> Holder:
 
 
 def _myself(command: str) -> Holder:
+    import psutil  # here, because readers of the lock do not need it and `status` has no time for it
+
     return Holder(
         pid=os.getpid(),
         start_time=psutil.Process().create_time(),
