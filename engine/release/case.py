@@ -14,6 +14,7 @@ from engine.release.comparison import Comparison, beam_of, forms_of
 from engine.release.forms import Forms
 from engine.release.hop import Hop, LoadModule, RestartApplication, Update
 from engine.release.resolution import Resolution
+from engine.term import Term
 
 _PROCESS_CALLBACKS = frozenset(
     {
@@ -67,9 +68,9 @@ class Case:
         return {**self.comparison.new_md5s, **found}
 
     @functools.cached_property
-    def updated(self) -> frozenset[str]:
-        """Modules whose processes get a code_change."""
-        return frozenset(i.module for i in self.hop.instructions if isinstance(i, Update))
+    def extras(self) -> Mapping[str, Term]:
+        """Modules whose processes get a code_change, and the Extra they get."""
+        return {i.module: i.extra for i in self.hop.instructions if isinstance(i, Update)}
 
     @functools.cached_property
     def restarted(self) -> frozenset[str]:

@@ -10,15 +10,17 @@ from enum import Enum
 from typing import Any
 
 from engine.release.forms import Forms
+from engine.release.patterns import may_match
 from engine.release.shape import ShapeChange
+from engine.term import Atom, Term, charlist
 
 Clause = tuple[Any, ...]
 
 _CALLBACKS = (
-    # function, arity, position of the version, position of the state
-    ("system_code_change", 4, 2, 0),
-    ("code_change", 4, 0, 2),
-    ("code_change", 3, 0, 1),
+    # function, arity, and the positions of version, state and extra
+    ("system_code_change", 4, 2, 0, 3),
+    ("code_change", 4, 0, 2, 3),
+    ("code_change", 3, 0, 1, 2),
 )
 """sys's special processes, gen_statem, and gen_server with gen_event (OTP manual, "Release Handling")."""
 
@@ -44,6 +46,7 @@ class CodeChange:
     arity: int
     version_at: int
     state_at: int
+    extra_at: int
     clauses: tuple[Clause, ...]
     sizes: dict[str, int]
     """Fields of the records that its patterns may name, as the module itself declares them."""
@@ -51,32 +54,45 @@ class CodeChange:
 
 def code_change_of(forms: Forms, *, sizes: dict[str, int]) -> CodeChange | None:
     """The module's code_change; None when it has none."""
-    for name, arity, version_at, state_at in _CALLBACKS:
+    for name, arity, version_at, state_at, extra_at in _CALLBACKS:
         form = forms.function(name, arity)
         if form is not None:
-            return CodeChange(name, arity, version_at, state_at, tuple(form[4]), sizes)
+            return CodeChange(name, arity, version_at, state_at, extra_at, tuple(form[4]), sizes)
     return None
 
 
-def upgrade_verdict(code_change: CodeChange | None, change: ShapeChange, *, from_version: str) -> Verdict:
-    """What the new code does with a state of the old shape."""
-    return _verdict(code_change, change, change.old, version=from_version, down=False)
+def upgrade_verdict(
+    code_change: CodeChange | None, change: ShapeChange, *, from_version: str, extra: Term | None = None
+) -> Verdict:
+    """What the new code does with a state of the old shape; `extra` None means any."""
+    return _verdict(code_change, change, change.old, version=from_version, down=False, extra=extra)
 
 
-def downgrade_verdict(code_change: CodeChange | None, change: ShapeChange, *, from_version: str) -> Verdict:
+def downgrade_verdict(
+    code_change: CodeChange | None, change: ShapeChange, *, from_version: str, extra: Term | None = None
+) -> Verdict:
     """What the new code does, asked for `{down, FromVersion}`, with a state of the new shape."""
-    return _verdict(code_change, change, change.new, version=from_version, down=True)
+    return _verdict(code_change, change, change.new, version=from_version, down=True, extra=extra)
 
 
 def _verdict(
-    code_change: CodeChange | None, change: ShapeChange, fields: tuple[str, ...], *, version: str, down: bool
+    code_change: CodeChange | None,
+    change: ShapeChange,
+    fields: tuple[str, ...],
+    *,
+    version: str,
+    down: bool,
+    extra: Term | None,
 ) -> Verdict:
     if code_change is None:
         return Verdict.NO_FUNCTION
+    asked: Term = (Atom("down"), charlist(version)) if down else charlist(version)
     seen = Verdict.NO_CLAUSE
     for clause in code_change.clauses:
         _, _, patterns, guards, body = clause
-        if not _version_may_match(patterns[code_change.version_at], version, down=down):
+        if not may_match(patterns[code_change.version_at], asked):
+            continue
+        if extra is not None and not may_match(patterns[code_change.extra_at], extra):
             continue
         state = patterns[code_change.state_at]
         if not _state_may_match(state, change, fields, code_change.sizes):
@@ -89,29 +105,6 @@ def _verdict(
         if not guards and _is_variable(patterns[code_change.version_at]):
             break  # nothing can get past it
     return seen
-
-
-def _version_may_match(pattern: Any, version: str, *, down: bool) -> bool:
-    match pattern:
-        case ("var", *_):
-            return True
-        case ("match", _, left, right):
-            return all(_version_may_match(side, version, down=down) for side in (left, right))
-        case ("tuple", _, [("atom", _, "down"), inner]):
-            return down and _version_may_match(inner, version, down=False)
-        case ("string", _, text):
-            return not down and _characters(text) == version
-        case ("op", _, "++", ("string", _, text), _):
-            return not down and version.startswith(_characters(text))
-        case ("cons", *_):
-            return not down
-        case (("tuple" | "bin" | "atom" | "nil" | "map" | "integer"), *_):
-            return False
-    return True
-
-
-def _characters(text: Any) -> str:
-    return "".join(map(chr, text)) if isinstance(text, list) else str(text)
 
 
 def _names_down(pattern: Any) -> bool:

@@ -384,6 +384,8 @@ class RelVsnNotFound(BadRelease):
 
 
 class DuplicateRelVsn(BadRelease):
+    """`releases/emqx_vars` assigns REL_VSN more than once."""
+
     name = "duplicate_rel_vsn"
 
 
@@ -424,18 +426,26 @@ class OtherMinorVersion(BadRequest):
 
 
 class Downgrade(BadRequest):
+    """The target is older than what runs."""
+
     name = "target_is_older"
 
 
 class AlreadyUpgraded(BadRequest):
+    """The node runs this version already."""
+
     name = "already_upgraded_to_target_vsn"
 
 
 class DuplicatePendingTarget(BadRequest):
+    """The node was hot-upgraded to this target already and has not been restarted since."""
+
     name = "duplicate_pending_target"
 
 
 class OtpMajorMismatch(BadRelease):
+    """The target is built for another major version of OTP than the VM runs."""
+
     name = "otp_major_vsn_mismatch"
 
 
@@ -446,6 +456,8 @@ class OtpCompatibleMismatch(BadRelease):
 
 
 class OsArchMismatch(BadRelease):
+    """The two releases are built for different operating systems or processors."""
+
     name = "os_arch_mismatch"
 
 
@@ -474,6 +486,8 @@ class TermError(BadRelease):
 
 
 class MalformedTerm(TermError):
+    """The text is no Erlang term."""
+
     name = "malformed_term"
 
 
@@ -496,6 +510,8 @@ class InvalidInstruction(TermError):
 
 
 class CannotReadCatalog(BadRequest):
+    """A folder or file of the catalog cannot be read."""
+
     name = "cannot_read_catalog"
 
 
@@ -511,11 +527,27 @@ class AmbiguousHop(BadRelease):
     name = "ambiguous_hop"
 
 
+class HopExists(BadRequest):
+    """The catalog describes this hop already, and differently."""
+
+    name = "hop_exists"
+
+
+class NoHopsInPackage(BadRelease):
+    """An archive that is no hot-upgrade package."""
+
+    name = "no_hops_in_package"
+
+
 class ModuleNotFound(BadRelease):
+    """A hop names a module that neither the target nor the hop's package has."""
+
     name = "module_not_found"
 
 
 class ApplicationNotFound(BadRelease):
+    """A hop restarts an application that the target does not have."""
+
     name = "app_not_found"
 
 

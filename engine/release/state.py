@@ -17,6 +17,7 @@ from engine.release.findings import Finding
 from engine.release.forms import Forms
 from engine.release.holders import holders_of
 from engine.release.shape import ShapeChange, record_fields, shape_changes
+from engine.term import format_term
 
 
 def state_findings(case: Case) -> Iterator[Finding]:
@@ -43,22 +44,23 @@ def _of_process(
 ) -> Iterator[Finding]:
     """The module runs processes itself."""
     code_change = _code_change(new)
-    if module not in case.updated:
+    if module not in case.extras:
         yield _record_changed(module, change, [(module, count)], _advice(module, code_change, change, case))
         return
-    verdict = upgrade_verdict(code_change, change, from_version=case.hop.from_version)
+    extra = case.extras[module]
+    verdict = upgrade_verdict(code_change, change, from_version=case.hop.from_version, extra=extra)
     if verdict is not Verdict.HANDLED:
         yield Finding(
             code="code_change_missing",
             severity="error",
             subject=f"{module}:{change.name}",
             happened=f"{change.in_words()} in {module}, which {people(count)} run; the hop updates it, but of its"
-            f" code_change {verdict.value} for {case.hop.from_version}: old {_fields(change.old)},"
-            f" new {_fields(change.new)}",
+            f" code_change {verdict.value}, asked for {case.hop.from_version} with {format_term(extra)[:80]}:"
+            f" old {_fields(change.old)}, new {_fields(change.new)}",
             next=f"The target's {module} needs a code_change clause for the old shape; or restart its application.",
         )
         return
-    down = downgrade_verdict(code_change, change, from_version=case.hop.from_version)
+    down = downgrade_verdict(code_change, change, from_version=case.hop.from_version, extra=extra)
     if down is not Verdict.HANDLED:
         yield Finding(
             code="down_clause_missing",
@@ -101,10 +103,13 @@ def _migrates(case: Case, holder: str) -> bool:
     """Whether the hop updates the holder with a code_change that does more than hand the state back."""
     forms = case.new_forms(holder)
     code_change = _code_change(forms) if forms is not None else None
-    if holder not in case.updated or code_change is None:
+    if holder not in case.extras or code_change is None:
         return False
     anything = ShapeChange("record", "", (), ())
-    return upgrade_verdict(code_change, anything, from_version=case.hop.from_version) is Verdict.HANDLED
+    verdict = upgrade_verdict(
+        code_change, anything, from_version=case.hop.from_version, extra=case.extras[holder]
+    )
+    return verdict is Verdict.HANDLED
 
 
 def _code_change(forms: Forms) -> CodeChange | None:
