@@ -54,9 +54,23 @@ tell(Unit) ->
 
 set_code_path(Moves) ->
     Before = code:get_path(),
-    case code:set_path(lists:foldl(fun moved/2, Before, Moves)) of
-        true -> {done, #{}};
-        {error, Why} -> not_done(code_path_refused, relup_agent_load:text("~tp", [Why]), true)
+    Kept = [Dir || Dir <- Before, is_folder(Dir) orelse lists:keymember(Dir, 1, Moves)],
+    case [New || {_, New} <- Moves, New =/= none, not is_folder(New)] of
+        [] ->
+            true = code:set_path(lists:foldl(fun moved/2, Kept, Moves)),
+            {done, #{notes => [
+                relup_agent_load:text("~ts is no folder and left the code path", [Dir])
+             || Dir <- Before -- Kept
+            ]}};
+        Missing ->
+            not_done(code_path_refused, relup_agent_load:text("no folder: ~tp", [Missing]), true)
+    end.
+
+%% One that does not exist would have the whole path refused. Archives (.ez) have folders inside.
+is_folder(Dir) ->
+    case erl_prim_loader:read_file_info(Dir) of
+        {ok, _} -> true;
+        error -> false
     end.
 
 %% Moving twice is moving once.

@@ -24,9 +24,9 @@ SOURCES = Path(__file__).parent / "erlang"
 START_TIMEOUT_S = 60.0
 
 APPS = {
-    "probe": "{application, probe, [{vsn, \"1\"}, {modules, []}, {registered, []},"
+    "probe": '{application, probe, [{vsn, "1"}, {modules, []}, {registered, []},'
     " {applications, [kernel, stdlib]}, {env, [{limit, 10}]}, {mod, {probe_app, []}}]}.\n",
-    "store": "{application, store, [{vsn, \"%s\"}, {modules, [store]}, {registered, []},"
+    "store": '{application, store, [{vsn, "%s"}, {modules, [store]}, {registered, []},'
     " {applications, [kernel, stdlib]}, {env, [{size, 1}]}, {mod, {store, []}}]}.\n",
 }
 
@@ -34,7 +34,9 @@ APPS = {
 def compile_all(folder: Path) -> Path:
     """Both versions of every test module under `folder`/v1 and /v2, and builds that fail under /bad."""
     _compile(folder / "v1", sorted(SOURCES.glob("*.erl")), [])
-    _compile(folder / "v2", [SOURCES / f"{name}.erl" for name in ("counter", "looper", "store", "onload")], ["V2"])
+    _compile(
+        folder / "v2", [SOURCES / f"{name}.erl" for name in ("counter", "looper", "store", "onload")], ["V2"]
+    )
     _compile(folder / "bad", [SOURCES / f"{name}.erl" for name in ("store", "onload")], ["V2", "FAILS"])
     (folder / "v1" / "probe.app").write_text(APPS["probe"])
     for number, version in enumerate(("v1", "v2", "bad"), 1):

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from engine.errors import NodeUnreachable
-from engine.node.door import CallFunction, ChangeCode, LoadModules, StepDone, StepKey, StepNotDone, StillRunning
+from engine.node.door import (
+    CallFunction,
+    ChangeCode,
+    LoadModules,
+    StepDone,
+    StepKey,
+    StepNotDone,
+    StillRunning,
+)
 from engine.node.errors import AgentBusy, ConnectionLost
 from engine.node.vm import Vm
 from engine.term import Atom
@@ -100,9 +108,7 @@ def versions(node: BareNode) -> set[Any]:
 
 
 def others_changed(node: BareNode) -> bool:
-    changed = node.eval(
-        "length([1 || {_, running, new, _, _, _} <- ets:tab2list(relup_agent_record)])"
-    )
+    changed = node.eval("length([1 || {_, running, new, _, _, _} <- ets:tab2list(relup_agent_record)])")
     return bool(changed == COUNT - 1)
 
 
@@ -182,14 +188,14 @@ def test_a_kill_while_processes_are_being_suspended_leaves_nobody_suspended(
 def test_a_kill_on_the_way_back_ends_on_the_old_release(node: BareNode, vm: Vm, role: str) -> None:
     """A hop that is being taken down goes on being taken down, whoever dies."""
     node.eval(
-        "[A, B | _] = probe_sup:counters(),"
-        " ets:insert(trouble, [{{up, A}, crash}, {{down, B}, block}])"
+        "[A, B | _] = probe_sup:counters(), ets:insert(trouble, [{{up, A}, crash}, {{down, B}, block}])"
     )
     update = Update(vm, up(node))
     until(lambda: stage(node) == "reverting")
     until(
-        lambda: node.eval("length([1 || {_, _, {asked, _}, _, _, _} <- ets:tab2list(relup_agent_record)])")
-        == 1
+        lambda: (
+            node.eval("length([1 || {_, _, {asked, _}, _, _, _} <- ets:tab2list(relup_agent_record)])") == 1
+        )
     )
     kill(node, role)
     until(lambda: node.eval("is_pid(whereis(relup_agent_record))") == "true")
@@ -240,7 +246,7 @@ def test_a_second_step_is_told_that_the_agent_is_busy(node: BareNode, vm: Vm) ->
     update = Update(vm, up(node))
     until(lambda: stage(node) == "changing" and others_changed(node))
     second = node.vm()
-    with pytest.raises(AgentBusy, match="at step 1 .do. of upgrade guarded: changing"):
+    with pytest.raises(AgentBusy, match=r"at step 1 .do. of upgrade guarded: changing"):
         second.perform(THIRD, LoadModules(modules=()))
     node.eval("P ! go_on", P=late)
     assert isinstance(update.report(), StepDone)

@@ -72,7 +72,7 @@ def test_many_modules_are_switched_in_growing_batches_with_progress(
     assert isinstance(report, StepDone)
     assert report.modules == 300
     assert report.batches < 100
-    assert 0 < report.worst_stall_us
+    assert report.worst_stall_us > 0
     assert seen[-1] == StepProgress(done=300, total=300, unit="modules")
     assert node.eval("[m1:f(), m300:f()]") == [1, 1]
 

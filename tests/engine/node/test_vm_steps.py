@@ -131,7 +131,10 @@ def test_a_call_that_takes_too_long_is_ended(node: BareNode, vm: Vm) -> None:
     report = perform(vm, order)
     assert isinstance(report, StepNotDone)
     assert report.name == "call_timed_out"
-    assert node.eval("[P || P <- processes(), {_, {timer, sleep, _}} <- [process_info(P, current_function)]]") == []
+    assert (
+        node.eval("[P || P <- processes(), {_, {timer, sleep, _}} <- [process_info(P, current_function)]]")
+        == []
+    )
 
 
 def test_an_application_is_pointed_to_another_tree_in_its_place_of_the_code_path(
@@ -141,7 +144,9 @@ def test_an_application_is_pointed_to_another_tree_in_its_place_of_the_code_path
     patches, old, new, extra = (tmp_path / name for name in ("patches", "a-1/ebin", "a-2/ebin", "b-1/ebin"))
     for folder in (patches, old, new, extra):
         folder.mkdir(parents=True)
-    node.eval("code:add_patha(Old), code:add_patha(Patches)", Old=charlist(str(old)), Patches=charlist(str(patches)))
+    node.eval(
+        "code:add_patha(Old), code:add_patha(Patches)", Old=charlist(str(old)), Patches=charlist(str(patches))
+    )
     before = vm.code_path()
     there = (
         CodePathMove(application="a", old=str(old), new=str(new)),

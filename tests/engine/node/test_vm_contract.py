@@ -1,0 +1,56 @@
+"""The door's contract, on the real node."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+
+from engine.node.door import CallFunction, ModuleFile, Node, StepKey
+from tests.engine.node.bare_node import BareNode
+from tests.engine.node.contract import COUNTERS, NodeContract
+
+
+class RealSubject:
+    """A bare node with the agent installed."""
+
+    def __init__(self, bare: BareNode) -> None:
+        self._bare = bare
+        self.node: Node = bare.vm()
+        self.other_folder = str(bare.builds / "v2")
+        bare.eval(
+            f"probe_sup:start_counters({COUNTERS}), application:start(store), code:ensure_loaded(looper)"
+        )
+        install = StepKey(upgrade_id="setup", step=0, attempt=1, direction="do")
+        self.node.perform(install, CallFunction(module="erlang", function="node", arguments=()))
+
+    def file(self, module: str, version: str) -> ModuleFile:
+        if version == "bad":
+            return ModuleFile(module=module, file=self.app_file("v1"), md5="00" * 16)
+        return self._bare.file(module, version)
+
+    def app_file(self, version: str) -> str:
+        return str(self._bare.builds / version / "store.app")
+
+    def plant(self, place: Literal["suspend", "up", "down"]) -> None:
+        if place == "suspend":
+            self._bare.eval("counter:hold(hd(probe_sup:counters()), 3000)")
+        else:
+            self._bare.eval(f"ets:insert(trouble, {{{{{place}, hd(probe_sup:counters())}}, crash}})")
+
+    def spawn_lingering(self, number: int) -> None:
+        self._bare.eval(f"[looper:plain() || _ <- lists:seq(1, {number})]")
+
+    def versions(self) -> set[str]:
+        return set(self._bare.eval("[element(1, counter:read(P)) || P <- probe_sup:counters()]"))
+
+
+@pytest.fixture
+def subject(node: BareNode) -> Iterator[RealSubject]:
+    """A fresh node for each test."""
+    made = RealSubject(node)
+    yield made
+    made.node.close()
+
+
+class TestVm(NodeContract):
+    """The node over the Erlang distribution."""
