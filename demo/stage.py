@@ -4,6 +4,7 @@ Everything lies in one fresh folder under build/, so that nothing on the machine
 run side by side. The node is ended by its pid however the demo ends.
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -61,7 +62,7 @@ def stage(version: str) -> Iterator[Stage]:
     signal.signal(signal.SIGTERM, _stop)
     say("building the releases (once)")
     built = build()
-    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=built.root.parent))
+    folder = Path(tempfile.mkdtemp(prefix=f"demo-{os.getpid()}-", dir=built.root.parent))
     try:
         with RunningNode.install(built.tree(version), folder / "emqx") as node:
             shutil.copytree(built.catalog, node.root / "relup" / "catalog")
