@@ -57,3 +57,10 @@ def node(builds: Path) -> Iterator[BareNode]:
     with BareNode(builds) as running:
         running.eval("{ok, _} = application:ensure_all_started(probe)")
         yield running
+
+
+@pytest.fixture(scope="session")
+def shared_connection(shared_node: PlainNode) -> Iterator[Connection]:
+    """One connection to the shared node for tests that ask very often."""
+    with shared_node.connect() as opened:
+        yield opened

@@ -109,7 +109,9 @@ def test_calls_of_several_threads_do_not_mix(connection: Connection) -> None:
 
 def test_a_short_call_does_not_wait_for_a_long_one(connection: Connection) -> None:
     """While one thread waits for its answer, another is served by the same connection."""
-    long = threading.Thread(target=connection.call, args=("timer", "sleep", [2_000]), kwargs={"timeout_s": 60})
+    long = threading.Thread(
+        target=connection.call, args=("timer", "sleep", [2_000]), kwargs={"timeout_s": 60}
+    )
     long.start()
     time.sleep(0.2)
     begun = time.monotonic()
