@@ -1,0 +1,105 @@
+"""Distribution over TLS, with the node's own option file and certificates made here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.node.connection import Connection
+from engine.node.cookie import Cookie
+from engine.node.errors import CallTimedOut, HandshakeRefused, ProtocolViolation, TlsRefused
+from engine.node.tls import TlsOptions, client_context, context_from_optfile, options_of
+from engine.release.terms import read_term
+from fixtures.ports import free_port, give_back
+from fixtures.tls import make_dist_optfile
+from tests.engine.node.plain import COOKIE, PlainNode
+
+PlainNodes = Callable[..., PlainNode]
+
+
+@pytest.fixture
+def optfile(tmp_path: Path) -> Path:
+    return make_dist_optfile(tmp_path / "certificates")
+
+
+class TlsNode(PlainNode):
+    """A node that speaks TLS; its boot is watched through TLS as well."""
+
+    optfile: Path
+
+    def connect(self, *, cookie: str = COOKIE, timeout_s: float = 20.0) -> Connection:
+        tls = context_from_optfile(self.optfile)
+        return Connection(self.address, cookie=Cookie(cookie), tls=tls, timeout_s=timeout_s)
+
+
+def start(folder: Path, port: int, optfile: Path) -> TlsNode:
+    TlsNode.optfile = optfile
+    node = TlsNode.start(folder, port, "-proto_dist", "inet_tls", "-ssl_dist_optfile", str(optfile))
+    assert isinstance(node, TlsNode)
+    return node
+
+
+def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(optfile: Path, tmp_path: Path) -> None:
+    """Both sides check each other; calls, megabytes both ways, and the end of the node work as over TCP."""
+    port = free_port()
+    node = start(tmp_path / "node", port, optfile)
+    try:
+        with node.connect() as connection:
+            assert connection.call("erlang", "node", timeout_s=60) == node.name
+            large = bytes(range(256)) * 16_384
+            assert connection.call("erlang", "hd", [[large]], timeout_s=60) == large
+            for number in range(50):
+                assert connection.call("erlang", "abs", [-number], timeout_s=60) == number
+        stranger = make_dist_optfile(tmp_path / "strangers")
+        TlsNode.optfile = stranger
+        with pytest.raises(TlsRefused, match="CERTIFICATE"):
+            node.connect()
+        TlsNode.optfile = optfile
+        with pytest.raises((HandshakeRefused, ProtocolViolation, CallTimedOut)):
+            Connection(node.address, cookie=Cookie(COOKIE), timeout_s=5)
+    finally:
+        node.end()
+        give_back(port)
+
+
+def test_tls_to_a_node_that_has_none_is_told(shared_node: PlainNode, optfile: Path) -> None:
+    """A plain node does not answer a TLS hello: TlsRefused or the deadline, never a hang."""
+    with pytest.raises((TlsRefused, CallTimedOut)):
+        Connection(shared_node.address, cookie=Cookie(COOKIE), tls=context_from_optfile(optfile), timeout_s=2)
+
+
+def test_the_client_part_of_the_file_counts() -> None:
+    """Paths as lists and binaries, verify, a password and a switched-off name check are read."""
+    text = """[{server, [{certfile, "server.pem"}]},
+               {client, [{certfile, "c.pem"}, {keyfile, <<"k.pem">>}, {cacertfile, "ca.pem"},
+                         {password, "hidden"}, {verify, verify_peer}, {secure_renegotiate, true},
+                         {server_name_indication, disable}]}]."""
+    options = options_of(read_term(text))
+    assert options == TlsOptions("c.pem", "k.pem", "ca.pem", "hidden", True, False)
+    assert "hidden" not in repr(options)
+    assert options_of(read_term("[{server, []}].")) == TlsOptions()
+
+
+@pytest.mark.parametrize("text", ["{client, []}.", "[{client, here}].", "[{client, [{certfile, {x}}]}]."])
+def test_a_file_of_another_form_is_refused(text: str) -> None:
+    """Not a list of sides, not a list of options, not a path."""
+    with pytest.raises(TlsRefused):
+        options_of(read_term(text))
+
+
+def test_a_missing_or_damaged_certificate_is_named(tmp_path: Path, optfile: Path) -> None:
+    """The error says which file; a key with a password that we lack does not ask at the terminal."""
+    with pytest.raises(TlsRefused, match=r"nowhere\.pem"):
+        client_context(TlsOptions(certfile="nowhere.pem"), folder=tmp_path)
+    (tmp_path / "bad.pem").write_text("no certificate")
+    with pytest.raises(TlsRefused, match=r"bad\.pem"):
+        client_context(TlsOptions(cacertfile="bad.pem"), folder=tmp_path)
+    with pytest.raises(TlsRefused, match="cannot be read"):
+        context_from_optfile(tmp_path / "no.conf")
+
+
+def test_relative_paths_are_relative_to_the_file(optfile: Path) -> None:
+    """A file that names its neighbours without a folder is read from wherever we are."""
+    moved = optfile.with_name("relative.conf")
+    moved.write_text(optfile.read_text().replace(f"{optfile.parent}/", ""))
+    assert context_from_optfile(moved).check_hostname
