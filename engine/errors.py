@@ -44,6 +44,12 @@ class BadPlace(Refusal):
     """The machine or RootDir is not fit: permissions, space, a wrong file in the way."""
 
 
+class NoWritePermission(BadPlace):
+    """This user may not write what an upgrade has to write under RootDir."""
+
+    name = "no_write_permission"
+
+
 class UnfitNode(Refusal):
     """The running node is not in a state from which this can be done."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from engine.clock import Clock
-from engine.errors import BadPlace, Busy
+from engine.errors import Busy, NoWritePermission
 from engine.lock import held, holder
 from engine.place import Place
 from engine.release.staging import make_relup_folder
@@ -20,12 +20,6 @@ from engine.unwritten import Unwritten
 from journal.door import Journal
 from journal.events import Requester
 from journal.opening import create_or_open
-
-
-class NoWritePermission(BadPlace):
-    """RootDir or its relup/ cannot be written by this user."""
-
-    name = "no_write_permission"
 
 
 def requester(tool_version: str) -> Requester:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import BadPlace, Busy
+from engine.errors import Busy, NoWritePermission
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,19 +25,13 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.command}, pid {self.pid}" if self.pid else self.command
 
 
-class LockDenied(BadPlace):
-    """The lock file cannot be opened."""
-
-    name = "no_write_permission"
-
-
 @contextmanager
 def held(path: Path, *, command: str) -> Iterator[None]:
     """Hold the lock at `path` for the length of the block. The kernel drops it if the process dies.
 
     Raises:
         Busy: A living process holds it.
-        LockDenied: The file cannot be opened for writing.
+        NoWritePermission: The file cannot be opened for writing.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -76,7 +70,7 @@ def holder(path: Path) -> Holder | None:
     """Who holds the lock now; None when nobody does (whatever the file says).
 
     Raises:
-        LockDenied: The file is there but may not be read, so nobody can tell.
+        NoWritePermission: The file is there but may not be read, so nobody can tell.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -93,8 +87,8 @@ def holder(path: Path) -> Holder | None:
     return None
 
 
-def _denied(path: Path, error: OSError) -> LockDenied:
-    return LockDenied(
+def _denied(path: Path, error: OSError) -> NoWritePermission:
+    return NoWritePermission(
         f"The lock file {path} cannot be opened: {error.strerror}.",
         next="Run relup as the user that runs the node, or as root.",
     )

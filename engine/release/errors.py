@@ -324,15 +324,15 @@ class StagingExists(BadPlace):
     name = "staging_exists"
 
 
-class NoWritePermission(BadPlace):
-    name = "no_write_permission"
-
-
 class NotEnoughSpace(BadPlace):
+    """The filesystem of RootDir has no room for the tree and what is needed beside it."""
+
     name = "not_enough_disk_space"
 
 
 class NotEnoughInodes(BadPlace):
+    """The filesystem of RootDir cannot hold as many more files."""
+
     name = "not_enough_inodes"
 
 
@@ -361,10 +361,14 @@ class UnsafeRelupFolder(BadPlace):
 
 
 class CannotWriteMarker(BadPlace):
+    """A file operation of writing relup/current failed."""
+
     name = "cannot_write_marker"
 
 
 class CannotReadManifest(BadPlace):
+    """The manifest beside a deployed tree is missing or not what it was."""
+
     name = "cannot_read_manifest"
 
 
@@ -487,8 +491,6 @@ class TermError(BadRelease):
 
 class MalformedTerm(TermError):
     """The text is no Erlang term."""
-
-    name = "malformed_term"
 
 
 class ScriptTerm(TermError):

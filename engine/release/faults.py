@@ -2,8 +2,8 @@
 
 import errno
 
-from engine.errors import BadPlace
-from engine.release.errors import CannotWriteTree, NotEnoughSpace, NoWritePermission
+from engine.errors import BadPlace, NoWritePermission
+from engine.release.errors import CannotWriteTree, NotEnoughSpace
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
