@@ -68,6 +68,11 @@ _BLAME: tuple[tuple[type[RelupError], str, str], ...] = (
     (Differs, "What was read back is not what the journal says.", "'relup status' shows what is so."),
     (RolledBack, "The upgrade failed and was undone; the old release runs.", "Read why with 'relup logs'."),
     (Interrupted, "The operator stopped it; the old release runs.", "Run it again when it suits you."),
+    (
+        RelupError,
+        "A state that relup's authors held impossible: a fault of relup itself.",
+        "Report it with the output of the command run with --verbose, and 'relup logs'.",
+    ),
 )
 
 

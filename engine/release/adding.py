@@ -111,8 +111,9 @@ def _moved_in(folder: Path, catalog: Path, *, replace: bool) -> tuple[Hop, ...]:
     place = catalog / folder.name if is_package else catalog
     others = _others(hops, catalog, besides=place if is_package else None)
     if others and not replace:
+        first = others[0]
         raise HopExists(
-            f"the catalog describes {others[0].from_version} -> {others[0].target_version} already, in {others[0].file}",
+            f"the catalog describes {first.from_version} -> {first.target_version} already, in {first.file}",
             next="Add it with --replace if the new one is meant, or remove the old file.",
         )
     catalog.mkdir(mode=0o755, exist_ok=True)
