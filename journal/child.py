@@ -22,7 +22,7 @@ import msgspec
 
 from journal.environment import drop_inherited
 from journal.errors import GROUPS, SALVAGE, JournalDamaged, JournalError, JournalFull
-from journal.place import MIN_FREE_BYTES
+from journal.place import MIN_FREE_BYTES, free_bytes
 
 FRAME, ERROR, END = b"F", b"E", b"Z"
 _LENGTH = struct.Struct(">cI")
@@ -153,7 +153,6 @@ def _death(status: int, subject: Path) -> JournalError:
 
 def _is_full(subject: Path) -> bool:
     try:
-        found = os.statvfs(subject)
+        return free_bytes(subject) < MIN_FREE_BYTES
     except OSError:
         return False
-    return found.f_bavail * found.f_frsize < MIN_FREE_BYTES

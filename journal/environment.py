@@ -210,7 +210,7 @@ def _meaning(path: Path, error: Exception) -> JournalError:
             "LMDB's table of readers)",
             next="run the command as the user of the node, or as root",
         )
-    return JournalDamaged(f"{path} cannot be read: {error}", next=SALVAGE)
+    return JournalDamaged(f"{path} cannot be used: {error}", next=SALVAGE)
 
 
 def _lock_file_is_allocated(generation: Path) -> bool:

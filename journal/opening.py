@@ -142,7 +142,8 @@ def _holds_history(generation_folder: Path) -> bool:
     file = generation_folder / "data.mdb"
     if not file.exists() or file.stat().st_size <= EMPTY_ENVIRONMENT_BYTES:
         return False
-    environment = Environment(generation_folder, write=False)
+    # For writing, because its databases may not all be there yet.
+    environment = Environment(generation_folder, write=True)
     try:
         with translated(generation_folder), environment.lmdb.begin(db=environment.entries) as transaction:
             return transaction.stat(environment.entries)["entries"] > 1

@@ -103,13 +103,18 @@ def require_space(folder: Path, needed_bytes: int = MIN_FREE_BYTES) -> None:
     Raises:
         JournalFull: Too little is free.
     """
-    found = os.statvfs(folder)
-    free = found.f_bavail * found.f_frsize
+    free = free_bytes(folder)
     if free < needed_bytes:
         raise JournalFull(
             f"{folder} has {free} bytes free, the journal needs {needed_bytes}",
             next="free some disk space, then repeat the command",
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """What this user may still write below `folder`."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def fsync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from journal import codec, walk
+from journal import codec, place, walk
 from journal.ballast import Ballast
 from journal.door import Beginning
 from journal.environment import Environment, translated
@@ -95,20 +95,19 @@ class Store:
             if not given_up:
                 raise
             self._write(stored_key, value)
-        except JournalDamaged:
-            if not self._ballast.release():
-                raise
-            # A write that a full disk cut short is an input/output error to LMDB.
-            if not self._reopened_with(stored_key, value):
-                self._write(stored_key, value)
 
     def _write(self, stored_key: bytes, value: bytes) -> None:
         environment = self.environment
-        with (
-            translated(self.folder),
-            environment.lmdb.begin(write=True, db=environment.entries) as transaction,
-        ):
-            written = transaction.put(stored_key, value, append=True, overwrite=False)
+        try:
+            with (
+                translated(self.folder),
+                environment.lmdb.begin(write=True, db=environment.entries) as transaction,
+            ):
+                written = transaction.put(stored_key, value, append=True, overwrite=False)
+        except JournalDamaged as error:
+            # A write that a full disk cut short is an input/output error to LMDB.
+            place.require_space(self.folder, len(value) + place.MIN_FREE_BYTES)
+            raise error
         if not written:
             raise JournalDamaged(
                 f"record {codec.sequence_of(stored_key)} exists already: another writer was here",
@@ -119,8 +118,15 @@ class Store:
         """Open the environment anew (a failed commit leaves it unusable); is the record there after all?"""
         self.environment.close()
         self.environment = Environment(self.folder / str(self.generation), write=True, sync=self._sync)
-        with translated(self.folder), self.environment.lmdb.begin(db=self.environment.entries) as transaction:
-            return transaction.get(stored_key) == value
+        with (
+            translated(self.folder),
+            self.environment.lmdb.begin(db=self.environment.entries) as transaction,
+        ):
+            is_there = transaction.get(stored_key) == value
+        if is_there:
+            with translated(self.folder):
+                self.environment.lmdb.sync(True)
+        return is_there
 
     def entries(self, start: int = 1) -> Iterator[Entry]:
         """Every kept entry from sequence number `start` on, its chain checked on the way.
