@@ -164,31 +164,45 @@ old_ones(Pid, [Module | Rest], Found) ->
 
 %% [{Pid, Module}] of the processes that stand in a suspend loop of `sys`, or that the VM has suspended.
 suspended() ->
-    lists:foldl(
-        fun(Pid, Found) ->
-            case is_suspended(Pid) of
-                false -> Found;
-                true -> [{Pid, element(1, shown_call(Pid))} | Found]
-            end
-        end,
-        [],
-        processes()
-    ).
+    Hibernating = [Pid || Pid <- processes(), hibernates(Pid)],
+    Found = [Pid || Pid <- processes(), is_suspended(Pid)] ++ suspended_asleep(Hibernating),
+    [{Pid, element(1, shown_call(Pid))} || Pid <- Found].
 
 is_suspended(Pid) ->
     case process_info(Pid, [current_function, status]) of
         [{_, {sys, suspend_loop, _}}, _] -> true;
         [{_, {sys, suspend_loop_hib, _}}, _] -> true;
         [_, {_, suspended}] -> true;
-        [{_, {erlang, hibernate, _}}, _] -> hibernates_suspended(Pid);
         _ -> false
     end.
 
-%% A process that hibernates shows what it will wake up in only as the text of its saved arguments.
-hibernates_suspended(Pid) ->
-    case process_info(Pid, backtrace) of
-        {_, Text} -> binary:match(Text, <<"suspend_loop_hib">>) =/= nomatch;
-        undefined -> false
+%% Of OTP's behaviours a hibernating process does not show what it will wake up in. Others hibernate only
+%% while they run, and are not woken for this.
+hibernates(Pid) ->
+    case process_info(Pid, [current_function, memory]) of
+        [{_, {erlang, hibernate, 3}}, {_, Bytes}] when Bytes < 1000000 ->
+            case initial_call(Pid) of
+                {gen_event, init_it, _} -> true;
+                {supervisor, _, _} -> true;
+                {_, init, 1} -> true;
+                _ -> false
+            end;
+        _ ->
+            false
+    end.
+
+suspended_asleep(Pids) ->
+    Tag = make_ref(),
+    lists:foreach(fun(Pid) -> Pid ! {system, {self(), {Tag, Pid}}, get_status} end, Pids),
+    statuses(Tag, length(Pids), erlang:monotonic_time(millisecond) + 2000, []).
+
+statuses(_, 0, _, Found) ->
+    Found;
+statuses(Tag, Left, Deadline, Found) ->
+    receive
+        {{Tag, Pid}, {status, _, _, [_, suspended | _]}} -> statuses(Tag, Left - 1, Deadline, [Pid | Found]);
+        {{Tag, _}, _} -> statuses(Tag, Left - 1, Deadline, Found)
+    after max(0, Deadline - erlang:monotonic_time(millisecond)) -> Found
     end.
 
 shown_call(Pid) ->

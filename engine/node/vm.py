@@ -4,9 +4,11 @@ A lost connection is opened again by the next call, so that an outcome can be as
 said to the agent is `engine.node.agent`; what is asked, `engine.node.expressions`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from engine.agent.compiler import compile_outside
 from engine.agent.source import agent_source, walk_source
 from engine.errors import NodeUnreachable
 from engine.node import agent, door, expressions
@@ -21,26 +23,16 @@ WALK_TIMEOUT_S = 300.0
 INSTALL_TIMEOUT_S = 60.0
 DISMISS_TIMEOUT_S = 120.0
 
-Sources = Mapping[str, tuple[str, ...]]
-"""Erlang forms by module name."""
-
 
 class Vm:
     """`engine.node.door.Node` over the Erlang distribution.
 
     Args:
         connect: Opens a connection to the node; called again after one was lost.
-        compile_agent: For nodes without a compiler: from module sources to beams.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], Connection],
-        *,
-        compile_agent: Callable[[Sources], dict[str, bytes]] | None = None,
-    ) -> None:
+    def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
-        self._compile_agent = compile_agent
         self._open: tuple[Connection, Evaluation] | None = None
 
     # ------------------------------------------------------------ reading
@@ -173,17 +165,12 @@ class Vm:
         started = self._read(expressions.LOAD_AGENT, Beams=beams, Desk=Atom(source.desk))
         assert started in ("ok", "already_started"), "the desk starts or stands already"
 
-    def _beams(self, modules: Sources) -> dict[str, bytes]:
+    def _beams(self, modules: dict[str, tuple[str, ...]]) -> dict[str, bytes]:
         if self._read(expressions.HAS_COMPILER) == "true":
             sources: Term = [[form.encode() for form in forms] for forms in modules.values()]
             compiled = self._evaluate(expressions.COMPILE, {"Sources": sources}, timeout_s=INSTALL_TIMEOUT_S)
             return {text_of(name): beam for name, beam in compiled}
-        if self._compile_agent is None:
-            raise ProtocolViolation(
-                "The node has no compiler, and no other way to compile the agent was given.",
-                next="Run relup with the release's own tree at hand.",
-            )
-        return self._compile_agent(modules)
+        return compile_outside(modules, tree=Path(self.observe().boot_tree))
 
     def _ask(
         self, request: Term, *, timeout_s: float, on_message: Callable[[Term], None] | None = None

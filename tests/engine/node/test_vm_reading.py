@@ -1,0 +1,179 @@
+"""Reading calls on a real node: what they see, and that nothing of them stays."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from engine.errors import NodeUnreachable
+from engine.node.connection import Connection
+from engine.node.door import NodeFacts, ProcessSeen
+from engine.node.vm import Vm
+from tests.engine.node.bare_node import BareNode
+
+MODULES = ["counter", "looper", "lists", "no_such_module_anywhere"]
+
+
+@pytest.fixture
+def vm(node: BareNode) -> Iterator[Vm]:
+    vm = node.vm()
+    yield vm
+    vm.close()
+
+
+def read_everything(vm: Vm) -> None:
+    vm.observe()
+    vm.module_md5s()
+    vm.module_md5s(MODULES)
+    vm.module_files(MODULES)
+    vm.applications()
+    vm.code_path()
+    vm.suspended()
+    vm.lingering(MODULES)
+    vm.module_users(MODULES)
+    vm.connections()
+
+
+def world(node: BareNode) -> Any:
+    return node.eval(
+        "[lists:sort(erlang:loaded()), length(processes()), length(erlang:ports()), length(ets:all()),"
+        " erlang:system_info(atom_count), nodes()]"
+    )
+
+
+def test_reading_everything_a_second_time_leaves_nothing(node: BareNode, vm: Vm) -> None:
+    """No module, process, port, table, atom or visible node more than after the first time."""
+    read_everything(vm)
+    read_everything(vm)  # a bare node loads what it lacks at first use
+    before = world(node)
+    read_everything(vm)
+    assert world(node) == before
+    assert node.eval('catch binary_to_existing_atom(<<"no_such_module_anywhere">>) =:= x') != "true"
+
+
+def test_a_name_that_the_vm_does_not_know_makes_no_atom(node: BareNode, vm: Vm) -> None:
+    """A plan may ask for every module of the target release."""
+    for _ in range(2):
+        read_everything(vm)
+    before = node.eval("erlang:system_info(atom_count)")
+    names = [f"unheard_of_{number}" for number in range(2, 500)]
+    vm.module_md5s(names)
+    vm.module_users(names)
+    vm.lingering(names)
+    vm.module_files(names)
+    assert node.eval("erlang:system_info(atom_count)") == before
+
+
+def test_facts_are_those_of_the_operating_system_process(node: BareNode, vm: Vm) -> None:
+    """Pid and start time name one life of the node, the creation one life of its name."""
+    facts = vm.observe()
+    with open(f"/proc/{facts.os_pid}/stat") as stat:  # noqa: PTH123 - as the kernel gives it
+        started = int(stat.read().rpartition(")")[2].split()[19])
+    assert facts == NodeFacts(
+        name=node.name,
+        os_pid=node.os_pid,
+        os_start_time=started,
+        creation=node.eval("erlang:system_info(creation)"),
+        otp_release="25",
+        erts_version=bytes(node.eval("list_to_binary(erlang:system_info(version))")).decode(),
+        running_version=None,
+        boot_tree=bytes(node.eval("list_to_binary(code:root_dir())")).decode(),
+    )
+
+
+def test_all_md5s_are_what_the_modules_themselves_say(node: BareNode, vm: Vm) -> None:
+    """Every loaded module is there, and its md5 is that of its own module_info."""
+    found = vm.module_md5s()
+    assert len(found) == node.eval("length(erlang:loaded())")
+    for module in ("lists", "erlang", "probe_sup"):
+        assert found[module] == node.eval(f"{module}:module_info(md5)").hex()
+
+
+def test_suspended_processes_are_seen_also_when_they_hibernate(node: BareNode, vm: Vm) -> None:
+    """Two kinds of suspend loop, and the VM's own suspension."""
+    assert vm.suspended() == ()
+    node.eval(
+        "[A, B | _] = probe_sup:start_counters(5), sys:suspend(A),"
+        " spawn(fun() -> erlang:suspend_process(B), receive after infinity -> ok end end),"
+        " [begin {ok, _} = gen_event:start({local, Name}, [{hibernate_after, 1}]) end || Name <- [asleep, stopped]],"
+        " timer:sleep(100), sys:suspend(stopped), timer:sleep(100)"
+    )
+    assert node.eval("element(2, process_info(whereis(stopped), current_function))") == (
+        "erlang",
+        "hibernate",
+        3,
+    )
+    assert sorted(process.name for process in vm.suspended()) == [
+        "counter:init/1",
+        "counter:init/1",
+        "stopped",
+    ]
+
+
+def test_processes_without_a_supervisor_are_seen_as_such(node: BareNode, vm: Vm) -> None:
+    """Supervised ones are counted, whatever their supervisor is; the others are named."""
+    node.eval("probe_sup:start_counters(4), other_sup:adopt(1)")
+    stray = node.eval(
+        "{ok, P} = gen_server:start({local, stray}, counter, 1, []), list_to_binary(pid_to_list(P))"
+    )
+    users = vm.module_users(["counter", "probe_sup", "looper"])
+    assert users["counter"].supervised == 5
+    assert users["counter"].unsupervised == (ProcessSeen(pid=stray.decode(), name="stray", module="counter"),)
+    assert users["probe_sup"].supervised == 3
+    assert users["looper"].supervised == 0
+
+
+def test_a_gen_event_is_asked_for_its_handlers(node: BareNode, vm: Vm) -> None:
+    """`dynamic` modules are those the event manager has installed now."""
+    assert vm.module_users(["listener"])["listener"].supervised == 0
+    node.eval("ok = gen_event:add_handler(probe_events, listener, [])")
+    assert vm.module_users(["listener"])["listener"].supervised == 1
+
+
+def test_a_supervisor_whose_children_die_meanwhile_is_walked_on(node: BareNode, vm: Vm) -> None:
+    """The walk does not stumble over children that end under it."""
+    node.eval(
+        "probe_sup:start_counters(500), spawn(fun() -> [exit(P, kill) || P <- probe_sup:counters()] end)"
+    )
+    assert 0 <= vm.module_users(["counter"])["counter"].supervised <= 500
+
+
+def test_client_ids_come_from_the_channel_table(node: BareNode, vm: Vm) -> None:
+    """Where EMQX's connection manager knows a process, a named process carries its client."""
+    node.eval(
+        "spawn(fun() -> ets:new(emqx_channel, [named_table, public, bag]), receive after infinity -> ok end end),"
+        ' timer:sleep(50), [P | _] = probe_sup:start_counters(1), ets:insert(emqx_channel, {<<"thermostat">>, P}),'
+        " sys:suspend(P)"
+    )
+    assert [process.client_id for process in vm.suspended()] == ["thermostat"]
+
+
+def test_after_a_lost_connection_the_next_question_opens_another(node: BareNode) -> None:
+    """The door heals itself: what was under way is lost, what comes after is not."""
+    opened: list[Connection] = []
+
+    def connect() -> Connection:
+        opened.append(node.connect())
+        return opened[-1]
+
+    vm = Vm(connect)
+    facts = vm.observe()
+    opened[0].close()
+    with pytest.raises(NodeUnreachable):
+        vm.observe()
+    assert vm.observe() == facts
+    assert len(opened) == 2
+    vm.close()
+
+
+def test_the_md5s_of_all_modules_are_quick(node: BareNode, vm: Vm) -> None:
+    """One question, evaluated in the VM: 2,500 modules take well under a second."""
+    node.eval(
+        '[begin {ok, M, B} = compile:forms([{attribute, 1, module, list_to_atom("q" ++ integer_to_list(N))}]),'
+        ' code:load_binary(M, "", B) end || N <- lists:seq(1, 2500)]'
+    )
+    vm.module_md5s()
+    start = time.monotonic()
+    assert len(vm.module_md5s()) > 2500
+    assert time.monotonic() - start < 2
