@@ -29,6 +29,8 @@ WORLDLY = {"os", "socket", "time", "lmdb", "subprocess", "threading", "shutil", 
 
 BETWEEN_FILES_AND_NODE: dict[str, str] = {
     "engine.release.terms": "the node's TLS option file is Erlang text, read before the node is spoken to",
+    "engine.node.decoding": "pure codec of Erlang's external terms, in which beams keep their debug information",
+    "engine.node.errors.DecodeError": "what that codec raises",
 }
 """Modules of one of engine/release and engine/node that the other may import, each with its reason."""
 

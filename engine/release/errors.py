@@ -367,7 +367,7 @@ class CannotWriteMarker(BadPlace):
 
 
 class CannotReadManifest(BadPlace):
-    """The manifest beside a deployed tree is missing or not what it was."""
+    """The manifest beside a deployed tree is there and cannot be read."""
 
     name = "cannot_read_manifest"
 
