@@ -27,10 +27,11 @@ COMMANDS = {
     "rollback": "cli.rollback",
     "verify": "cli.verify",
     "clean": "cli.clean",
+    "explain": "cli.explain",
 }
 """Every command and the module that holds it, in the order of `--help`."""
 
-GROUPS: dict[str, str] = {}
+GROUPS = {"hop": "cli.hop"}
 """Commands with commands of their own: the module has `commands`, a typer app."""
 
 HELP = """Hot-upgrade a running EMQX node to a patch release, without dropping its connections.

@@ -1,5 +1,6 @@
 """`relup plan TARBALL`: what an upgrade would do, and whether it would be refused. Changes nothing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,65 +11,141 @@ from cli.upgrade import opened_package
 from engine.errors import RelupError
 
 if TYPE_CHECKING:
+    from engine.options import Options
+    from engine.prospect import Prospect
+    from engine.state import UpgradeState
     from engine.truth import Versions
-    from journal.events import PlanResolved
+    from journal.events import PlanResolved, RecordedStep
+
+STRICT = "Refuse for warnings as for errors."
+ALLOW = "Accept one finding, CODE:SUBJECT as it is printed; may be given several times."
+MIB = 1024 * 1024
 
 
 def command(
     context: typer.Context,
     tarball: Annotated[Path, typer.Argument(help="The target package; its .sha256 lies beside it.")],
     force: Annotated[bool, typer.Option("--force", help="Plan although data/patches holds beams.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help=STRICT)] = False,
+    allow: Annotated[list[str] | None, typer.Option("--allow", metavar="CODE:SUBJECT", help=ALLOW)] = None,
 ) -> None:
     """Show what an upgrade to the release in TARBALL would do, step by step, and change nothing.
 
-    Everything that can be found out beforehand is: the package, the hop, every module it names, the boot of
-    the new release on this machine. What is refused here would be refused by 'relup upgrade' too.
+    Everything that can be found out beforehand is: the package, the hop, every module it names, modules it
+    forgets, states whose shape changes, the boot of the new release on this machine. What is refused here
+    would be refused by 'relup upgrade' too; 'relup explain CODE' says what a finding means.
     The id it prints makes 'relup upgrade --plan ID' refuse when anything has changed since.
     """
-    show_plan(context.obj, tarball, force=force)
-
-
-def show_plan(context: Context, tarball: Path, *, force: bool) -> None:
-    """Make the plan and print it."""
     from engine.options import Options
+
+    show_plan(context.obj, tarball, options=Options(force=force, strict=strict, waivers=tuple(allow or ())))
+
+
+def show_plan(context: Context, tarball: Path, *, options: "Options") -> None:
+    """Make the plan and print it."""
     from engine.upgrade import plan
     from journal.errors import JournalError
 
     package = opened_package(tarball)
     try:
         with context.house(command="plan", rehearsal=True) as house:
-            state = plan(house, package, tarball=str(tarball.absolute()), options=Options(force=force))
+            state, prospect = plan(house, package, tarball=str(tarball.absolute()), options=options)
     except (RelupError, JournalError) as error:
         context.fail(error)
     assert state.plan is not None, "a preparation without error ends in a plan"
     versions = context.versions()
-    _print(context, state.plan, versions, connections=state.connections_before)
-    context.output.answer(
-        {"plan": state.plan, "connections": state.connections_before}, node=shown_versions(versions)
-    )
+    for line in _lines(state, state.plan, prospect, versions):
+        context.output.line(line)
+    context.output.answer(_fields(state, state.plan, prospect), node=shown_versions(versions))
 
 
-def _print(context: Context, plan: "PlanResolved", versions: "Versions", *, connections: int | None) -> None:
-    from engine.steps import PREPARATION, first_irreversible
+def _fields(state: "UpgradeState", plan: "PlanResolved", prospect: "Prospect") -> dict[str, object]:
+    from engine.steps import first_irreversible
 
-    line = context.output.line
+    return {
+        "plan": plan,
+        "connections": state.connections_before,
+        "checks": prospect.checks,
+        "findings": prospect.judgement.others,
+        "waived": prospect.judgement.waived,
+        "unused_waivers": prospect.judgement.unused,
+        "is_safe": prospect.judgement.is_safe,
+        "blockers": prospect.blockers,
+        "processes": prospect.processes,
+        "expected_pause_us": prospect.expected_pause_us(plan.steps),
+        "disk_bytes": prospect.disk_bytes,
+        "point_of_no_return": first_irreversible(plan.steps),
+    }
+
+
+def _lines(
+    state: "UpgradeState", plan: "PlanResolved", prospect: "Prospect", versions: "Versions"
+) -> Iterator[str]:
     shown = shown_versions(versions)
-    line(f"plan {plan.plan_id}: {plan.from_version} -> {plan.target_version}")
-    line(f"  node     base {shown.base}, live {shown.live}, next boot {shown.next_boot}")
-    line(f"  clients  {'unknown' if connections is None else connections} connections")
-    line(f"  package  sha256 {plan.package_sha256}")
-    line(f"  hop      {plan.hop_file}")
-    for trouble in versions.troubles:
-        line(f"  trouble  {trouble}")
-    line("steps (1 and 2, verifying and unpacking the package, were done for this plan and removed again)")
+    clients = "unknown" if state.connections_before is None else str(state.connections_before)
+    yield f"plan {plan.plan_id}: {plan.from_version} -> {plan.target_version}"
+    yield f"  node     base {shown.base}, live {shown.live}, next boot {shown.next_boot}; {clients} connections"
+    yield f"  package  sha256 {plan.package_sha256}"
+    yield f"  hop      {plan.hop_file}"
+    yield f"  disk     {prospect.disk_bytes / MIB:.1f} MiB under relup/{plan.target_version}/"
+    yield f"  pause    about {prospect.expected_pause_us(plan.steps) / 1000:.0f} ms for the processes of an update"
+    yield from (f"  trouble  {trouble}" for trouble in versions.troubles)
+    yield "checks that hold"
+    yield from (f"  {name}: {evidence}" for name, evidence in prospect.checks)
+    yield "  every module, application and callback of the hop is there; the target boots on this machine"
+    yield from _findings(prospect)
+    yield from _blockers(prospect)
+    yield from _steps(plan, prospect)
+    yield f"to do exactly this: relup upgrade --plan {plan.plan_id} TARBALL"
+
+
+def _findings(prospect: "Prospect") -> Iterator[str]:
+    judgement = prospect.judgement
+    if not (judgement.others or judgement.waived):
+        yield "findings: none"
+        return
+    yield "findings ('relup explain CODE' says what one means)"
+    for finding in judgement.others:
+        yield f"  {finding.severity:7} {finding.key}: {finding.happened}"
+    for finding in judgement.waived:
+        yield f"  waived  {finding.key}: {finding.happened}"
+    for waiver in judgement.unused:
+        yield f"  unused  {waiver}: no finding is called this"
+
+
+def _blockers(prospect: "Prospect") -> Iterator[str]:
+    if not prospect.blockers:
+        return
+    yield (
+        f"{len(prospect.blockers)} processes run old code of a module of the hop; they are asked to come out "
+        "of it and waited for (--blocker-timeout)"
+    )
+    for process in prospect.blockers[:20]:
+        client = f", client {process.client_id}" if process.client_id else ""
+        yield f"  {process.pid} {process.name} in {process.module}{client}"
+
+
+def _steps(plan: "PlanResolved", prospect: "Prospect") -> Iterator[str]:
+    from engine.steps import first_irreversible
+
+    yield "steps (1 and 2, verifying and unpacking the package, were done for this plan and removed again)"
     point = first_irreversible(plan.steps)
     for step in plan.steps:
         if step.number == point:
-            line("  ---- point of no return: a failure before it is rolled back, one after it is not ----")
-        changed = sum(change.from_md5 != change.to_md5 for change in step.modules)
-        counted = f" ({changed} of {len(step.modules)} modules change)" if step.modules else ""
-        line(f"  {step.number:3} {step.name} {step.subject}{counted}")
-    assert plan.steps[0].number == len(PREPARATION) + 1, "numbering goes on from the preparation"
+            yield "  ---- point of no return: a failure before it is rolled back, one after it is not ----"
+        yield f"  {step.number:3} {step.name} {step.subject}{_counted(step, prospect)}"
     if point is None:
-        line("every step can be undone")
-    line(f"to do exactly this: relup upgrade --plan {plan.plan_id} TARBALL")
+        yield "every step can be undone"
+
+
+def _counted(step: "RecordedStep", prospect: "Prospect") -> str:
+    parts = []
+    if len(step.modules) > 1:
+        changed = sum(change.from_md5 != change.to_md5 for change in step.modules)
+        parts.append(f"{changed} differ from the live ones")
+    processes = prospect.processes_of(step)
+    if processes is not None:
+        parts.append(f"{processes} processes")
+    if step.modules and not step.undoable:
+        parts.append("cannot be undone: no file holds the code that runs")
+    return f" ({', '.join(parts)})" if parts else ""

@@ -44,6 +44,13 @@ def command(
     max_lost: Annotated[
         int, typer.Option(min=0, help="Client connections the hop may end before it is rolled back.")
     ] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse for warnings as for errors.")] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="CODE:SUBJECT", help="Accept one finding of the plan; kept in the journal."
+        ),
+    ] = None,
 ) -> None:
     """Upgrade the running node to the release in TARBALL, without stopping it.
 
@@ -51,10 +58,6 @@ def command(
     A failure is rolled back by itself, as long as no function of the release has run that cannot be undone.
     The node boots the new release at its next restart.
     """
-    if dry_run:
-        from cli.plan import show_plan
-
-        return show_plan(context.obj, tarball, force=force)
     from engine.options import Options
 
     options = Options(
@@ -66,9 +69,15 @@ def command(
         kill_blockers=kill_blockers,
         max_lost=max_lost,
         plan_id=plan,
+        strict=strict,
+        waivers=tuple(allow or ()),
     )
-    _upgrade(context.obj, tarball, options)
-    return None
+    if dry_run:
+        from cli.plan import show_plan
+
+        show_plan(context.obj, tarball, options=options)
+    else:
+        _upgrade(context.obj, tarball, options)
 
 
 def _upgrade(context: Context, tarball: Path, options: "Options") -> None:

@@ -15,6 +15,7 @@ from engine.node.door import Node
 from engine.options import Options
 from engine.place import Place
 from engine.progress import Progress
+from engine.prospect import Prospect
 from engine.release.manifest import Manifest
 from engine.state import UpgradeState, next_state
 from engine.steps import Step, name_of, subject_of
@@ -65,6 +66,8 @@ class Run:
     """Of the staging, when this very process unpacked it."""
     package_sha256: str = ""
     """Known once the package is verified."""
+    prospect: Prospect | None = None
+    """What the survey saw, once it was made."""
     _node: Node | None = None
 
     def __post_init__(self) -> None:

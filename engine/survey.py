@@ -4,29 +4,27 @@ It asks the staged tree, the live node, the catalog and RootDir, refuses what ca
 findings to the pure plan maker. `plan`, `upgrade` and a recovery that begins again all pass here.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import msgspec
 
+from engine.changes import Changes
 from engine.errors import BadRequest, UnfitNode
 from engine.incarnation import observation
-from engine.plan import ApplicationChange, ResolvedHop, plan_id, planned_steps, recorded_steps
+from engine.plan import ResolvedHop, plan_id, planned_steps, recorded_steps
+from engine.prospect import Prospect
 from engine.readback import listed
-from engine.release.beam import read_beam
+from engine.release.analysis import case_of, findings_of
+from engine.release.case import Case, LiveFacts
 from engine.release.catalog import catalog_folders, read_catalog
-from engine.release.compatibility import check_trees, check_versions, require
-from engine.release.errors import CorruptBeam
-from engine.release.hop import Hop
+from engine.release.compatibility import Check, check_trees, check_versions, require
+from engine.release.findings import judge, require_safe
 from engine.release.marker import read_marker
 from engine.release.rehearsal import rehearse
-from engine.release.resolution import FoundApplication, FoundModule, Resolution, resolve
+from engine.release.resolution import Resolution, resolve
 from engine.release.tree import ReleaseTree, check_whole
 from engine.release.version import parse_version
 from engine.run import Run
-from engine.steps import PathMove
 from engine.truth import known_trees, live_release
-from journal.events import ModuleChange, PlanResolved
+from journal.events import PlanResolved
 
 
 class UpgradeOpen(BadRequest):
@@ -74,38 +72,73 @@ def check_patches(run: Run) -> None:
         )
 
 
-def resolved_plan(run: Run) -> PlanResolved:
-    """The plan for the staged package on the live node.
+def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
+    """The plan for the staged package on the live node, and what was seen on the way to it.
 
     Raises:
         Refusal: It cannot be done; nothing was touched but the staging folder.
         NodeUnreachable: The node was lost while it was asked.
     """
-    progress = run.house.progress
+    place, node, progress = run.house.place, run.node, run.house.progress
     progress.step("check the target against the node")
-    target = ReleaseTree.read(run.house.place.staging(run.upgrade_id))
+    target = ReleaseTree.read(place.staging(run.upgrade_id))
     check_whole(target)
     live = live_tree(run)
-    marker = read_marker(run.house.place.root).version
-    facts = run.node.observe()
-    version_check = check_versions(
-        live=live.version, target=target.version, pending=parse_version(marker) if marker else None
-    )
-    require((version_check, *check_trees(live=live, target=target, otp_release=facts.otp_release)))
+    marker = read_marker(place.root).version
+    checks = _checks(run, live=live, target=target, marker=marker)
+    require(checks)
     _check_nobody_suspended(run)
-    folders = catalog_folders(run.house.place.root, given=run.house.catalog)
-    hop = read_catalog(folders).hop(str(live.version), str(target.version))
     progress.step("resolve the hop")
-    loaded = run.node.module_md5s()
+    catalog = read_catalog(catalog_folders(place.root, given=run.house.catalog))
+    hop = catalog.hop(str(live.version), str(target.version))
+    loaded = node.module_md5s()
     resolution = resolve(hop, live=live, target=target, loaded=loaded)
-    progress.step("rehearse the boot")
-    rehearse(
-        target.root,
-        version=str(target.version),
-        erts_version=target.erts_version,
-        root=run.house.place.root,
+    prospect = _looked_ahead(
+        run,
+        checks,
+        case_of(
+            hop,
+            live_tree=live,
+            target=target,
+            live=LiveFacts(md5s=loaded, processes=_processes(run, resolution), patches=_patches(run)),
+            resolution=resolution,
+        ),
     )
-    return _recorded(run, hop, _Findings(run, live, target, loaded).resolved(hop, resolution), marker)
+    require_safe(prospect.judgement)
+    progress.step("rehearse the boot")
+    rehearse(target.root, version=str(target.version), erts_version=target.erts_version, root=place.root)
+    changes = Changes(node, live=live, target=target, deployed=place.tree(str(target.version)), loaded=loaded)
+    return _recorded(run, changes.resolved(hop, resolution), marker), prospect
+
+
+def _checks(run: Run, *, live: ReleaseTree, target: ReleaseTree, marker: str | None) -> tuple[Check, ...]:
+    pending = parse_version(marker) if marker else None
+    return (
+        check_versions(live=live.version, target=target.version, pending=pending),
+        *check_trees(live=live, target=target, otp_release=run.node.observe().otp_release),
+    )
+
+
+def _looked_ahead(run: Run, checks: tuple[Check, ...], case: Case) -> Prospect:
+    run.house.progress.step("look for what would go wrong")
+    switched = sorted(case.switched)
+    return Prospect(
+        checks=tuple((check.name, check.evidence) for check in checks),
+        judgement=judge(findings_of(case), waivers=run.options.waivers, strict=run.options.strict),
+        blockers=run.node.lingering(switched),
+        processes=dict(case.live.processes or {}),
+        disk_bytes=run.manifest.total_bytes if run.manifest else 0,
+    )
+
+
+def _processes(run: Run, resolution: Resolution) -> dict[str, int]:
+    """How many live processes have each of the hop's modules as their callback module."""
+    users = run.node.module_users(sorted(resolution.becomes_live()))
+    return {module: seen.supervised + len(seen.unsupervised) for module, seen in users.items()}
+
+
+def _patches(run: Run) -> frozenset[str]:
+    return frozenset(path.stem for path in (run.house.data_dir / "patches").glob("*.beam"))
 
 
 def live_tree(run: Run) -> ReleaseTree:
@@ -133,98 +166,8 @@ def _check_nobody_suspended(run: Run) -> None:
         )
 
 
-class _Findings:
-    """Turns what names mean into what changes: where each module comes from and goes to."""
-
-    def __init__(self, run: Run, live: ReleaseTree, target: ReleaseTree, loaded: Mapping[str, str]) -> None:
-        self._live = live
-        self._target = target
-        self._loaded = loaded
-        self._node = run.node
-        self._deployed = run.house.place.tree(str(target.version))
-        self._files: Mapping[str, str] = {}
-
-    def resolved(self, hop: Hop, resolution: Resolution) -> ResolvedHop:
-        removed = [module for app in resolution.applications.values() for module in app.removed]
-        self._files = self._node.module_files([*resolution.becomes_live(), *removed])
-        modules = {name: self._change(found) for name, found in resolution.modules.items()}
-        applications = {name: self._application(found) for name, found in resolution.applications.items()}
-        return ResolvedHop(
-            hop=hop, modules=modules, applications=applications, path_moves=self._moves(resolution)
-        )
-
-    def _change(self, found: FoundModule) -> ModuleChange:
-        return ModuleChange(
-            module=found.module,
-            from_md5=self._loaded.get(found.module),
-            to_md5=found.md5,
-            from_file=self._old_file(found.module),
-            to_file=str(self._place_of(found.file)),
-        )
-
-    def _application(self, found: FoundApplication) -> ApplicationChange:
-        gone = [
-            ModuleChange(
-                module=module,
-                from_md5=self._loaded[module],
-                to_md5=None,
-                from_file=self._old_file(module),
-            )
-            for module in found.removed
-            if module in self._loaded
-        ]
-        return ApplicationChange(
-            application=found.new.name,
-            version=found.new.version,
-            old_app_file=str(found.old.app_file) if found.old else "",
-            new_app_file=str(self._place_of(found.new.app_file)),
-            modules=(*(self._change(module) for module in found.modules), *gone),
-        )
-
-    def _old_file(self, module: str) -> str | None:
-        """The file that holds the very code that runs now; None when there is none: no way back."""
-        md5 = self._loaded.get(module)
-        if md5 is None:
-            return None
-        loaded_from = self._files.get(module)
-        for file in (Path(loaded_from) if loaded_from else None, self._live.module_file(module)):
-            if file is not None and _md5_of(file) == md5:
-                return str(file)
-        return None
-
-    def _place_of(self, staged: Path) -> Path:
-        """Where a file of the staging will lie once it is deployed; a file of the hop's package stays."""
-        if staged.is_relative_to(self._target.root):
-            return self._deployed / staged.relative_to(self._target.root)
-        return staged
-
-    def _moves(self, resolution: Resolution) -> tuple[PathMove, ...]:
-        """The ebin folders of the changed applications: old to new."""
-        on_path = {_application_of(entry): entry for entry in reversed(self._node.code_path())}
-        changed = {
-            app.name: app
-            for module in resolution.becomes_live()
-            if (app := self._target.app_of(module)) is not None
-        }
-        return tuple(
-            PathMove(application=name, old=on_path.get(name), new=str(self._place_of(app.ebin)))
-            for name, app in sorted(changed.items())
-        )
-
-
-def _application_of(entry: str) -> str:
-    """The application whose ebin folder a code path entry is: `…/lib/emqx-5.10.4/ebin` is emqx."""
-    return Path(entry).parent.name.partition("-")[0]
-
-
-def _md5_of(file: Path) -> str | None:
-    try:
-        return read_beam(file).md5
-    except (OSError, CorruptBeam):
-        return None
-
-
-def _recorded(run: Run, hop: Hop, resolved: ResolvedHop, marker: str | None) -> PlanResolved:
+def _recorded(run: Run, resolved: ResolvedHop, marker: str | None) -> PlanResolved:
+    hop = resolved.hop
     steps = recorded_steps(planned_steps(resolved))
     package = run.package_sha256
     facts = observation(run.node.observe())
@@ -235,7 +178,7 @@ def _recorded(run: Run, hop: Hop, resolved: ResolvedHop, marker: str | None) -> 
             "node": msgspec.to_builtins(facts),
             "steps": msgspec.to_builtins(steps),
             "marker": marker,
-            "patches": sorted(path.name for path in (run.house.data_dir / "patches").glob("*.beam")),
+            "patches": sorted(_patches(run)),
         }
     )
     if run.options.plan_id not in (None, identity):

@@ -14,6 +14,7 @@ from engine.history import last_upgrade
 from engine.incarnation import observation
 from engine.interrupts import Heed, heed
 from engine.options import Options
+from engine.prospect import Prospect
 from engine.release.package import Package
 from engine.release.staging import remove_staging
 from engine.rollback import RECOVER, between_releases, roll_back, undone_without_journal
@@ -21,7 +22,7 @@ from engine.run import House, Run, failure_of
 from engine.settle import walk_to_an_end
 from engine.state import UpgradeState
 from engine.steps import PREPARATION
-from engine.survey import UpgradeOpen, check_patches, resolved_plan
+from engine.survey import UpgradeOpen, check_patches, surveyed
 from engine.survival import check_survival
 from journal.errors import JournalError
 from journal.events import (
@@ -106,7 +107,7 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
         with open_package() as package:
             for number, step in enumerate(PREPARATION, start=1):
                 run.walk(number, step, "do", act_for(run, number, step, "do", package=package))
-        resolved = resolved_plan(run)
+        resolved, run.prospect = surveyed(run)
         run.house.journal.reserve(journal_need_bytes(len(resolved.steps)))
         run.record(resolved)
     except Interrupted as stopped:
@@ -223,7 +224,7 @@ def _finish(run: Run) -> None:
 
 def plan(
     house: House, open_package: Callable[[], Package], *, tarball: str, options: Options
-) -> UpgradeState:
+) -> tuple[UpgradeState, Prospect]:
     """Walk the preparation alone and leave nothing behind: what `upgrade` would do now.
 
     Args:
@@ -235,4 +236,5 @@ def plan(
     run = request(house, tarball=tarball, options=options)
     prepare(run, open_package)
     _clean_up(run)
-    return run.state
+    assert run.prospect is not None, "a preparation without error saw everything"
+    return run.state, run.prospect
