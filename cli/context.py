@@ -38,6 +38,8 @@ class Context:
     node: str | None
     cookie_file: Path | None
     catalog: Path | None
+    journal: Path | None
+    """An exported journal to read instead of the node's own."""
     output: Output
     verbose: bool
     tool_version: str
@@ -108,13 +110,19 @@ class Context:
     # ------------------------------------------------------------ reading
 
     def history(self, *, salvage: bool = False) -> "History":
-        """The journal, read only."""
+        """The journal, read only; the exported one that --journal names, if any."""
+        from journal.portable import open_export
         from journal.reader import read
+
+        if self.journal is not None:
+            return open_export(self.journal)
 
         return read(self.place.journal, salvage=salvage)
 
     def lock_is_held(self) -> bool:
-        """A living relup works on this RootDir."""
+        """A living relup works on this RootDir; nobody works on an exported journal."""
+        if self.journal is not None:
+            return False
         from engine.lock import holder
 
         return holder(self.place.lock) is not None

@@ -1,51 +1,69 @@
 """`relup logs`: the node's upgrade history, from the journal alone. Works with the node down."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.context import Context
+from cli.moments import MOMENT, moment_option
 
 if TYPE_CHECKING:
+    from journal.door import History
+    from journal.events import Entry
     from projections.logs import LogRow
-
-MOMENT = "Such as 2026-07-14, 2026-07-14T03:15 or 2026-07-14T03:15:02Z; UTC when nothing else is said."
 
 
 def command(
     context: typer.Context,
+    upgrade: Annotated[
+        str | None, typer.Argument(help="With --steps: the id of the upgrade; else the newest one.")
+    ] = None,
     steps: Annotated[
-        bool, typer.Option("--steps", help="Every step of an upgrade: UPGRADE, or the newest one.")
+        bool, typer.Option("--steps", help="Every step of one upgrade, with its evidence.")
     ] = False,
-    upgrade: Annotated[str | None, typer.Argument(help="With --steps: the upgrade's id.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="SEQ|TIME", help=f"The node as the journal knew it then. {MOMENT}"),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with each new entry until Ctrl-C.")] = False,
     last: Annotated[int | None, typer.Option(min=1, help="Only this many of the newest attempts.")] = None,
     since: Annotated[str | None, typer.Option(help=f"Requested at or after this time. {MOMENT}")] = None,
     until: Annotated[str | None, typer.Option(help=f"Requested at or before this time. {MOMENT}")] = None,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Of a damaged journal, show what stands before the damage.")
+    ] = False,
 ) -> None:
-    """Show every attempt to upgrade this node, the oldest first: when, from where to where, how it ended."""
+    """Show every attempt to upgrade this node, the oldest first: when, from where to where, how it ended.
+
+    With --json each row is one JSON object on a line of its own.
+    """
+    shown: Context = context.obj
+    history = shown.history(salvage=salvage)
     if steps:
-        _show_steps(context.obj, upgrade)
+        _show_steps(shown, history, upgrade)
+    elif at is not None:
+        _show_as_of(shown, history, at)
+    elif follow:
+        _follow(shown)
     else:
-        _show_rows(context.obj, last=last, since=since, until=until)
+        since_ns, until_ns = moment_option(since, option="--since"), moment_option(until, option="--until")
+        _show_rows(shown, history, last=last, since_ns=since_ns, until_ns=until_ns)
+    _tell_damage(shown, history)
 
 
-def _show_rows(context: Context, *, last: int | None, since: str | None, until: str | None) -> None:
+def _show_rows(
+    context: Context, history: "History", *, last: int | None, since_ns: int | None, until_ns: int | None
+) -> None:
     from projections.logs import NO_HISTORY, all_rows, last_rows, official_text, started_between
-    from projections.moment import read_moment
 
-    history = context.history()
     lock_held = context.lock_is_held()
-    rows: Iterable[LogRow] = (
+    rows: list[LogRow] = (
         all_rows(history.entries(), lock_held=lock_held)
         if last is None
         else last_rows(history, last, lock_held=lock_held)
     )
-    chosen = started_between(
-        rows,
-        since_ns=read_moment(since) if since else None,
-        until_ns=read_moment(until) if until else None,
-    )
+    chosen = started_between(rows, since_ns=since_ns, until_ns=until_ns)
     for row in chosen:
         context.output.line(official_text(row))
         context.output.record(fields_of(row))
@@ -61,11 +79,10 @@ def fields_of(row: object) -> dict[str, object]:
     return fields
 
 
-def _show_steps(context: Context, upgrade: str | None) -> None:
+def _show_steps(context: Context, history: "History", upgrade: str | None) -> None:
     from projections.logs import NO_HISTORY, last_rows
     from projections.timeline import step_text, timeline
 
-    history = context.history()
     if upgrade is None:
         newest = last_rows(history, 1)
         if not newest:
@@ -73,7 +90,90 @@ def _show_steps(context: Context, upgrade: str | None) -> None:
             return
         upgrade = newest[0].upgrade_id
     found = timeline(history.entries(), upgrade)
+    if not (found.steps or found.moments):
+        raise typer.BadParameter(f"no upgrade is called {upgrade}; 'relup --json logs' shows their ids")
     context.output.line(f"upgrade {upgrade}")
+    for moment in found.moments:
+        context.output.line(f"  {moment.at} {_words(moment.event)}")
+        context.output.record(fields_of(moment))
     for row in found.steps:
         context.output.line(f"  {step_text(row)}")
         context.output.record(fields_of(row))
+
+
+_TOLD = (
+    "tarball",
+    "package_sha256",
+    "hop_sha256",
+    "why",
+    "connections",
+    "connections_before",
+    "connections_after",
+    "worst_suspend_us",
+    "worst_stall_us",
+)
+"""What an event may have that people want to read beside its name."""
+
+
+def _words(event: object) -> str:
+    """What an event that is no step says, for people: its name, who, and why."""
+    parts = [type(event).__name__]
+    by = getattr(event, "by", None)
+    if by is not None:
+        parts.append(f"by {by.user}@{by.host} (pid {by.pid}, relup {by.tool_version})")
+    told = {name: getattr(event, name, None) for name in _TOLD}
+    parts += [f"{name.replace('_', ' ')} {value}" for name, value in told.items() if value is not None]
+    failure = getattr(event, "failure", None) or getattr(event, "cause", None)
+    if failure is not None:
+        parts.append(f"{failure.name}: {failure.happened}")
+    return ", ".join(parts)
+
+
+def _show_as_of(context: Context, history: "History", at: str) -> None:
+    from projections.as_of import as_of
+    from projections.moment import shown
+    from projections.status import Seen, status_line
+
+    seq = int(at) if at.isdecimal() else None
+    found = as_of(history, seq=seq, at_ns=None if seq is not None else moment_option(at, option="--at"))
+    facts = found.facts
+    stood = status_line(facts, Seen(marker=facts.marker))
+    output = context.output
+    output.line(f"after entry {facts.seq} of {shown(facts.at)}: {stood.text}")
+    output.line(f"marker {facts.marker or 'absent'}; upgrades so far {facts.attempts}")
+    for name, state in sorted(found.modules.items()):
+        output.line(f"  {name} {state.md5 or 'not loaded'} {state.known} (entry {state.seq})")
+    output.record({"seq": facts.seq, "status": stood.text, "kind": stood.kind, **fields_of(found)})
+
+
+def _follow(context: Context) -> None:
+    from projections.moment import shown
+
+    for entry in _new_entries(context):
+        context.output.line(f"{shown(entry.at)} {entry.seq} {_step_words(entry.event)}")
+        context.output.flush()
+        context.output.record(fields_of(entry))
+
+
+def _step_words(event: object) -> str:
+    """An event as one line, the number, name and direction of its step where it is of one."""
+    parts = (str(getattr(event, name, "")) for name in ("step", "name", "direction"))
+    return " ".join([_words(event), *filter(None, parts)])
+
+
+def _new_entries(context: Context) -> "Iterator[Entry]":
+    from journal.reader import read
+
+    reader = read(context.place.journal)
+    head = reader.head()
+    try:
+        yield from reader.follow(head.seq + 1 if head else 1)
+    except KeyboardInterrupt:
+        return
+
+
+def _tell_damage(context: Context, history: "History") -> None:
+    """After a salvage, say what ended it: a history that looks whole and is not would be a lie."""
+    damage = getattr(history, "damage", None)
+    if damage is not None:
+        context.fail(damage)

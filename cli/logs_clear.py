@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.context import Context
-from cli.logs import MOMENT
+from cli.moments import MOMENT, moment_option
 from engine.errors import RelupError
 
 
@@ -28,10 +28,9 @@ def _clear(context: Context, *, keep: int | None, before: str | None) -> None:
     from journal.compaction import clear_history
     from journal.errors import JournalError
     from journal.store import Store
-    from projections.moment import read_moment
     from projections.retention import clearing
 
-    before_ns = read_moment(before) if before else None
+    before_ns = moment_option(before, option="--before")
     over = _standing_is_over(context)
     try:
         with context.house(command="logs-clear") as house:

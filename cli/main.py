@@ -31,7 +31,7 @@ COMMANDS = {
 }
 """Every command and the module that holds it, in the order of `--help`."""
 
-GROUPS = {"hop": "cli.hop"}
+GROUPS = {"hop": "cli.hop", "journal": "cli.journal"}
 """Commands with commands of their own: the module has `commands`, a typer app."""
 
 HELP = """Hot-upgrade a running EMQX node to a patch release, without dropping its connections.
@@ -70,6 +70,9 @@ def _global_options(
         Path | None, typer.Option(help="File with the node's cookie. Default: the running node's own.")
     ] = None,
     catalog: Annotated[Path | None, typer.Option(help="A folder of .relup files to look in first.")] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Read this exported journal instead of the node's own.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show a traceback with unexpected errors.")
@@ -84,6 +87,7 @@ def _global_options(
         node=node,
         cookie_file=cookie_file,
         catalog=catalog,
+        journal=journal,
         output=Output(json=json),
         verbose=verbose,
         tool_version=VERSION,

@@ -119,6 +119,10 @@ class Output:
         if self.json:
             print(encoded(fields), file=self.out, flush=True)
 
+    def flush(self) -> None:
+        """Let a reader of a pipe see what was said so far."""
+        self.out.flush()
+
     def warn(self, text: str) -> None:
         """One line for people beside the answer, also under --json: it goes to stderr."""
         print(self._marked("warning:", _DIM), printable(text), file=self.err)

@@ -145,7 +145,7 @@ def _counted(step: "RecordedStep", prospect: "Prospect") -> str:
         parts.append(f"{changed} differ from the live ones")
     processes = prospect.processes_of(step)
     if processes is not None:
-        parts.append(f"{processes} processes")
+        parts.append("1 process" if processes == 1 else f"{processes} processes")
     if step.modules and not step.undoable:
         parts.append("cannot be undone: no file holds the code that runs")
     return f" ({', '.join(parts)})" if parts else ""

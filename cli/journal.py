@@ -1,0 +1,132 @@
+"""`relup journal verify|head|export|fresh`: proof that the history is what was written, and its copies."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.context import Context
+
+if TYPE_CHECKING:
+    from journal.events import Head
+
+commands = typer.Typer(help="Prove, export or begin anew the node's journal.", no_args_is_help=True)
+
+
+@commands.command("verify")
+def verify(
+    context: typer.Context,
+    anchor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEQ:HASH", help="A head that was kept elsewhere, as 'relup journal head' printed it."
+        ),
+    ] = None,
+) -> None:
+    """Walk the whole chain and name the first record that is not what was written.
+
+    Without an anchor that was kept elsewhere, a journal replaced by an older copy of itself, or written anew
+    by somebody who can write the file, looks sound; with one, both are seen.
+    """
+    from journal.verify import verify as verdict_on
+
+    shown: Context = context.obj
+    verdict = verdict_on(shown.place.journal, anchor=_anchor(anchor))
+    fields: dict[str, object] = {
+        "records": verdict.records,
+        "first": verdict.first,
+        "head": verdict.head,
+        "anchor_checked": verdict.anchor_checked,
+        "damaged_at": verdict.damage.seq if verdict.damage else None,
+    }
+    if verdict.damage is not None:
+        shown.output.line(f"{verdict.records} records are sound, then there is damage")
+        verdict.damage.runs_now = "what it ran; only the record of it is in doubt"
+        shown.fail(verdict.damage, fields=fields)
+    if verdict.head is None:
+        shown.output.line("there is no journal yet")
+    else:
+        shown.output.line(
+            f"{verdict.records} records are sound, from {verdict.first} to {verdict.head.seq}; "
+            f"head {verdict.head.seq}:{verdict.head.hash}"
+        )
+    shown.output.line(_said_of_anchor(verdict.anchor_checked))
+    shown.output.answer(fields, node=None)
+
+
+def _anchor(text: str | None) -> "Head | None":
+    from journal.verify import read_anchor
+
+    if text is None:
+        return None
+    try:
+        return read_anchor(text)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from None
+
+
+def _said_of_anchor(checked: bool | None) -> str:
+    match checked:
+        case None:
+            return "no anchor was given: a missing tail or an older copy would not be seen"
+        case True:
+            return "the anchor is in the chain: nothing before it was changed, nothing up to it is missing"
+        case False:
+            return "the anchor's record was cleared since it was kept: nothing can be said about it"
+
+
+@commands.command("head")
+def head(context: typer.Context) -> None:
+    """Print SEQ:HASH of the last record. Keep it elsewhere; 'relup journal verify --anchor' checks against it."""
+    from journal.verify import anchor_text
+
+    shown: Context = context.obj
+    found = shown.history().head()
+    shown.output.line(anchor_text(found) if found else "there is no journal yet")
+    shown.output.answer({"head": found}, node=None)
+
+
+@commands.command("export")
+def export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The file to write; must not exist.")],
+) -> None:
+    """Write the whole journal to one portable file, for keeping and for reading on another machine.
+
+    There: relup --journal FILE logs, status and journal verify read it; nothing can be written to it.
+    """
+    from journal.portable import export as exported
+    from journal.verify import anchor_text
+
+    shown: Context = context.obj
+    try:
+        found = exported(shown.place.journal, file)
+    except FileExistsError:
+        raise typer.BadParameter(f"{file} is there already") from None
+    except OSError as fault:
+        raise typer.BadParameter(f"{file} cannot be written: {fault.strerror}") from None
+    shown.output.line(f"wrote {file}; its anchor is {anchor_text(found)}")
+    shown.output.answer({"file": str(file), "head": found}, node=None)
+
+
+@commands.command("fresh")
+def fresh(
+    context: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin anew without asking.")] = False,
+) -> None:
+    """Begin a new journal beside a damaged one. The old one is kept aside, and the new one names its head."""
+    from cli.user import become, owner_of
+    from engine.clock import SystemClock
+    from engine.lock import held
+    from journal.opening import start_fresh
+
+    shown: Context = context.obj
+    if not yes and not typer.confirm("Begin a new journal and put the present one aside?", err=True):
+        raise typer.Exit(0)
+    place = shown.place
+    become(owner_of(place.root))
+    with held(place.lock, command="relup journal fresh"):
+        store, aside = start_fresh(place.journal, clock=SystemClock().now_ns, node=None, root=str(place.root))
+        store.close()
+    shown.output.line(f"a new journal begins; the old one lies in {aside}")
+    shown.output.answer({"aside": str(aside)}, node=None)
