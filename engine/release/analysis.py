@@ -23,10 +23,11 @@ def findings_of(case: Case) -> tuple[Finding, ...]:
 def _all(case: Case) -> Iterator[Finding]:
     yield from coverage(case)
     yield from application_findings(case)
-    yield from state_findings(case)
+    for module in case.really_switched():  # forms are large: all that is asked of one module, then the next
+        yield from state_findings(case, module)
+        yield from message_findings(case, module)
     yield from call_findings(case)
     yield from called_by_hop(case)
-    yield from message_findings(case)
 
 
 def case_of(

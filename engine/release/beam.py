@@ -90,6 +90,14 @@ class Beam:
             (self._atom(module), self._atom(name), arity) for module, name, arity in self._triples(b"ImpT")
         )
 
+    @property
+    def imported_modules(self) -> frozenset[str]:
+        """The modules whose functions it calls by name."""
+        table = self._chunk(b"ImpT")
+        words = memoryview(table)[4 : 4 + (len(table) - 4) // 12 * 12]
+        indexes = {int.from_bytes(words[at : at + 4]) for at in range(0, len(words), 12)}
+        return frozenset(map(self._atom, indexes))
+
     @functools.cached_property
     def has_on_load(self) -> bool:
         """Whether the VM runs a function of it when it is loaded.
@@ -101,9 +109,10 @@ class Beam:
         return _ON_LOAD.search(self.chunks[b"Code"]) is not None
 
     def _atom(self, index: int) -> str:
-        if not 1 <= index <= len(self.atoms):
-            raise _corrupt(self.source, f"it names atom {index} of {len(self.atoms)}")
-        return self.atoms[index - 1]
+        atoms = self.atoms
+        if not 1 <= index <= len(atoms):
+            raise _corrupt(self.source, f"it names atom {index} of {len(atoms)}")
+        return atoms[index - 1]
 
     def _chunk(self, name: bytes) -> bytes:
         chunk = self.chunks.get(name)
@@ -230,18 +239,35 @@ def _atom_table(chunk: bytes, is_utf8: bool, source: str) -> tuple[str, ...]:
         raise _corrupt(source, "the atom table is cut off")
     count = int.from_bytes(chunk[:4], signed=True)
     encoding = "utf-8" if is_utf8 else "latin-1"
-    atoms: list[str] = []
-    at = 4
     try:
-        for _ in range(abs(count)):
-            size, at = _tagged_size(chunk, at) if count < 0 else (chunk[at], at + 1)
-            if at + size > len(chunk):
-                raise IndexError
-            atoms.append(chunk[at : at + size].decode(encoding))
-            at += size
+        atoms = _long_atoms(chunk, -count) if count < 0 else _short_atoms(chunk, count)
+        return tuple([atom.decode(encoding) for atom in atoms])
     except (IndexError, UnicodeDecodeError):
         raise _corrupt(source, "the atom table is damaged") from None
-    return tuple(atoms)
+
+
+def _short_atoms(chunk: bytes, count: int) -> list[bytes]:
+    """Atoms behind one byte of length."""
+    atoms, at = [], 4
+    for _ in range(count):
+        end = at + 1 + chunk[at]
+        atoms.append(chunk[at + 1 : end])
+        at = end
+    if at > len(chunk):
+        raise IndexError
+    return atoms
+
+
+def _long_atoms(chunk: bytes, count: int) -> list[bytes]:
+    """Atoms behind a tagged length."""
+    atoms, at = [], 4
+    for _ in range(count):
+        size, at = _tagged_size(chunk, at)
+        atoms.append(chunk[at : at + size])
+        at += size
+    if at > len(chunk):
+        raise IndexError
+    return atoms
 
 
 def _tagged_size(chunk: bytes, at: int) -> tuple[int, int]:

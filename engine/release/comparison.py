@@ -4,7 +4,6 @@ Modules are compared by their module md5, never by file bytes: a rebuild of the 
 """
 
 import functools
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +48,7 @@ class Comparison:
         """Which modules of the live tree import functions of a module; reads every import table once."""
         found: dict[str, set[str]] = {}
         for module, file in self.old.modules.items():
-            for imported in {sys.intern(name) for name, _, _ in read_beam(file).imports}:
+            for imported in read_beam(file).imported_modules:
                 found.setdefault(imported, set()).add(module)
         return {name: frozenset(callers) for name, callers in found.items()}
 

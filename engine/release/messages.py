@@ -19,17 +19,14 @@ Request = tuple[str, str, int]
 _HANDLERS = {"call": ("handle_call", 3), "cast": ("handle_cast", 2)}
 
 
-def message_findings(case: Case) -> Iterator[Finding]:
-    """Requests that one side sends and the other, of the other release, does not take."""
-    for server in case.really_switched():
-        if server in case.restarted:
-            continue
-        old, new = case.old_forms(server), case.new_forms(server)
-        if old is None or new is None:
-            continue
-        lost = _taken(old) - _taken(new)
-        if lost:
-            yield from _still_sent(case, server, lost)
+def message_findings(case: Case, server: str) -> Iterator[Finding]:
+    """Requests to a switched module that one side sends and the other, of the other release, does not take."""
+    old, new = case.old_forms(server), case.new_forms(server)
+    if old is None or new is None or server in case.restarted or _handlers(old) == _handlers(new):
+        return
+    lost = _taken(old) - _taken(new)
+    if lost:
+        yield from _still_sent(case, server, lost)
 
 
 def _still_sent(case: Case, server: str, lost: frozenset[Request]) -> Iterator[Finding]:
@@ -60,6 +57,11 @@ def _finding(case: Case, client: str, server: str, kind: str, request: str, size
 def _names(case: Case, client: str, server: str) -> bool:
     beam = case.old_beam(client)
     return beam is not None and server in beam.atoms
+
+
+def _handlers(forms: Forms) -> list[bytes | None]:
+    """The handlers as they are encoded: most switched modules have none."""
+    return [forms.functions.get(handler) for handler in _HANDLERS.values()]
 
 
 def _taken(forms: Forms) -> frozenset[Request]:

@@ -99,6 +99,8 @@ def _map_type_keys(form: Form) -> tuple[str, ...] | None:
 
 
 def _init_changes(old: Forms, new: Forms) -> Iterator[ShapeChange]:
+    if old.functions.get(("init", 1)) == new.functions.get(("init", 1)):
+        return
     before, after = _init_keys(old), _init_keys(new)
     if before is not None and after is not None and before != after:
         yield ShapeChange("map", "init/1", before, after)

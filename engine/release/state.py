@@ -20,15 +20,14 @@ from engine.release.shape import ShapeChange, record_fields, shape_changes
 from engine.term import format_term
 
 
-def state_findings(case: Case) -> Iterator[Finding]:
-    """Every finding about shapes of live state."""
-    for module in case.really_switched():
-        old, new = case.old_forms(module), case.new_forms(module)
-        if old is None or new is None:
-            yield _no_debug_info(case, module, old)
-            continue
-        for change in shape_changes(old, new):
-            yield from _of_change(case, module, change, new)
+def state_findings(case: Case, module: str) -> Iterator[Finding]:
+    """Every finding about shapes of live state that one switched module declares."""
+    old, new = case.old_forms(module), case.new_forms(module)
+    if old is None or new is None:
+        yield _no_debug_info(case, module, old)
+        return
+    for change in shape_changes(old, new):
+        yield from _of_change(case, module, change, new)
 
 
 def _of_change(case: Case, module: str, change: ShapeChange, new: Forms) -> Iterator[Finding]:
