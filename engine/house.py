@@ -8,11 +8,13 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from engine.clock import Clock
 from engine.errors import Busy, NoWritePermission
 from engine.lock import held, holder
+from engine.node.door import Node
 from engine.place import Place
 from engine.release.staging import make_relup_folder
 from engine.run import House
@@ -68,8 +70,9 @@ def open_house(
     with (
         held(place.lock, command=command),
         create_or_open(place.journal, clock=clock.now_ns, node=node_name, root=str(place.root)) as journal,
+        _hanging_up(furnish(journal)) as house,
     ):
-        yield furnish(journal)
+        yield house
 
 
 @contextmanager
@@ -87,4 +90,18 @@ def rehearsal_house(place: Place, furnish: Callable[[Journal], House], *, clock:
             f"Another relup works on this node: {at_work}.",
             next="Wait until it has ended; 'relup status' shows how far it is.",
         )
-    yield furnish(Unwritten(clock))
+    with _hanging_up(furnish(Unwritten(clock))) as house:
+        yield house
+
+
+@contextmanager
+def _hanging_up(house: House) -> Iterator[House]:
+    """The house, whose every connection to the node is closed at the end, however it comes."""
+    with ExitStack() as opened:
+
+        def connect() -> Node:
+            node = house.connect()
+            opened.callback(node.close)
+            return node
+
+        yield replace(house, connect=connect)

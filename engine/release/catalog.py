@@ -52,6 +52,7 @@ class Catalog:
 
         Raises:
             NoHop: There is none.
+            RelupError: The file that is called like it is no hop; the fault, with line and column.
             AmbiguousHop: Two files describe it, and differently.
         """
         found = [
@@ -60,7 +61,7 @@ class Catalog:
             if (hop.from_version, hop.target_version) == (from_version, target_version)
         ]
         if not found:
-            raise self._no_hop(from_version, target_version)
+            raise self._fault_of(from_version, target_version) or self._no_hop(from_version, target_version)
         first = found[0]
         others = [hop.file for hop in found if hop.sha256 != first.sha256]
         if others:
@@ -74,6 +75,11 @@ class Catalog:
     def routes(self, from_version: str, target_version: str | None = None) -> tuple[Route, ...]:
         """The shortest way from one version to the target, or to every version that can be reached."""
         return routes_between(self.pairs, from_version=from_version, target_version=target_version)
+
+    def _fault_of(self, from_version: str, target_version: str) -> RelupError | None:
+        """What is wrong with the file that, by the convention of names, is this hop."""
+        name = f"{from_version}-to-{target_version}.relup"
+        return next((fault.error for fault in self.faults if fault.file.name == name), None)
 
     def _no_hop(self, from_version: str, target_version: str) -> NoHop:
         way = self.routes(from_version, target_version)
