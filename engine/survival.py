@@ -6,16 +6,16 @@ from engine.errors import StepFailure
 from engine.run import Run
 from journal.events import EndedProcess
 
-PURGED = "purged"
-"""The reason the agent gives for a process that a purge has ended, which only --kill-blockers allows."""
+KILLED = "killed: "
+"""Begins the reason the agent gives for a process it ended because it ran old code: --kill-blockers asked."""
 
 
-def lost_connections(ended: Iterable[EndedProcess], *, purged_too: bool) -> list[EndedProcess]:
+def lost_connections(ended: Iterable[EndedProcess], *, killed_too: bool) -> list[EndedProcess]:
     """The connection processes among those that ended: the ones with a client."""
     return [
         process
         for process in ended
-        if process.client_id is not None and (purged_too or process.reason != PURGED)
+        if process.client_id is not None and (killed_too or not process.reason.startswith(KILLED))
     ]
 
 
@@ -25,7 +25,7 @@ def check_survival(run: Run) -> None:
     Raises:
         StepFailure: There are more.
     """
-    lost = lost_connections(run.state.ended, purged_too=not run.options.kill_blockers)
+    lost = lost_connections(run.state.ended, killed_too=not run.options.kill_blockers)
     if len(lost) <= run.options.max_lost:
         return
     first = lost[0]

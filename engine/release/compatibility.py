@@ -59,7 +59,9 @@ def _version_refusal(live: Version, target: Version, pending: Version | None) ->
             next="Nothing has to be done; restart the node when it suits you.",
         )
     if target == live:
-        return AlreadyUpgraded(f"the node runs {target} already", next="Nothing has to be done.")
+        return AlreadyUpgraded(
+            f"the node runs {target} already", next="See with 'relup status' what its next restart boots."
+        )
     if not is_same_minor(target, live):
         return OtherMinorVersion(
             f"{live} -> {target} is no patch hop: major and minor version must stay the same",
