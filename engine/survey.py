@@ -15,6 +15,7 @@ from engine.readback import listed
 from engine.release.analysis import case_of, findings_of
 from engine.release.case import Case, LiveFacts
 from engine.release.catalog import catalog_folders, read_catalog
+from engine.release.comparison import Comparison, compare_trees
 from engine.release.compatibility import Check, check_trees, check_versions, require
 from engine.release.findings import judge, require_safe
 from engine.release.marker import read_marker
@@ -93,6 +94,7 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     hop = catalog.hop(str(live.version), str(target.version))
     loaded = node.module_md5s()
     resolution = resolve(hop, live=live, target=target, loaded=loaded)
+    comparison = compare_trees(live, target)
     prospect = _looked_ahead(
         run,
         checks,
@@ -100,7 +102,10 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
             hop,
             live_tree=live,
             target=target,
-            live=LiveFacts(md5s=loaded, processes=_processes(run, resolution), patches=_patches(run)),
+            live=LiveFacts(
+                md5s=loaded, processes=_processes(run, comparison, resolution), patches=_patches(run)
+            ),
+            comparison=comparison,
             resolution=resolution,
         ),
     )
@@ -131,9 +136,10 @@ def _looked_ahead(run: Run, checks: tuple[Check, ...], case: Case) -> Prospect:
     )
 
 
-def _processes(run: Run, resolution: Resolution) -> dict[str, int]:
-    """How many live processes have each of the hop's modules as their callback module."""
-    users = run.node.module_users(sorted(resolution.becomes_live()))
+def _processes(run: Run, comparison: Comparison, resolution: Resolution) -> dict[str, int]:
+    """How many live processes each module has that may have some: not only the hop's, for a process may hold
+    values of a module that it merely calls."""
+    users = run.node.module_users(sorted({*resolution.becomes_live(), *comparison.process_modules}))
     return {module: seen.supervised + len(seen.unsupervised) for module, seen in users.items()}
 
 

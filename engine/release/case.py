@@ -6,7 +6,7 @@ code is live afterwards, who runs it.
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.release.beam import Beam
@@ -16,16 +16,6 @@ from engine.release.hop import Hop, LoadModule, RestartApplication, Update
 from engine.release.resolution import Resolution
 from engine.term import Term
 
-_PROCESS_CALLBACKS = frozenset(
-    {
-        ("handle_call", 3),
-        ("callback_mode", 0),
-        ("system_continue", 3),
-        ("handle_event", 2),
-        ("code_change", 3),
-    }
-)
-
 
 @dataclass(frozen=True)
 class LiveFacts:
@@ -33,13 +23,13 @@ class LiveFacts:
 
     Attributes:
         md5s: Module md5 of every loaded module.
-        processes: Live processes by callback module; None when no node was asked, and then every module that
-            can be a process counts as one.
+        processes: Live processes by callback module. A module of `Comparison.process_modules` that is missing
+            was not asked about, and counts as one that may have some.
         patches: Modules with a beam in data/patches.
     """
 
     md5s: Mapping[str, str]
-    processes: Mapping[str, int] | None = None
+    processes: Mapping[str, int] = field(default_factory=dict)
     patches: frozenset[str] = frozenset()
 
     @staticmethod
@@ -105,14 +95,8 @@ class Case:
 
     def processes_of(self, module: str) -> int | None:
         """Live processes of a callback module; None when nobody was asked but it may have some."""
-        if self.live.processes is not None:
-            return self.live.processes.get(module, 0)
-        return None if self.can_be_process(module) else 0
-
-    def can_be_process(self, module: str) -> bool:
-        """Whether the module's old code has the callbacks of a process."""
-        beam = self.old_beam(module)
-        return beam is not None and not _PROCESS_CALLBACKS.isdisjoint(beam.exports)
+        may_have = module in self.comparison.process_modules
+        return self.live.processes.get(module, None if may_have else 0)
 
     def old_beam(self, module: str) -> Beam | None:
         file = self.comparison.old.module_file(module)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.release.beam import Beam, file_md5s, read_beam
+from engine.release.beam import Beam, read_beam, scanned
 from engine.release.forms import Forms, read_forms
 from engine.release.tree import ReleaseTree
 
@@ -19,12 +19,15 @@ class Comparison:
 
     Attributes:
         old_md5s, new_md5s: Module md5 of every module of each.
+        process_modules: Modules of the live tree with the callbacks of a process: whose processes a plan has to
+            ask the node about.
     """
 
     old: ReleaseTree
     new: ReleaseTree
     old_md5s: Mapping[str, str]
     new_md5s: Mapping[str, str]
+    process_modules: frozenset[str]
 
     @functools.cached_property
     def changed(self) -> tuple[str, ...]:
@@ -59,7 +62,9 @@ def compare_trees(old: ReleaseTree, new: ReleaseTree) -> Comparison:
     Raises:
         CannotReadRelease, CorruptBeam: A tree is not whole.
     """
-    return Comparison(old, new, file_md5s(old.modules), file_md5s(new.modules))
+    old_md5s, process_modules = scanned(old.modules)
+    new_md5s, _ = scanned(new.modules)
+    return Comparison(old, new, old_md5s, new_md5s, process_modules)
 
 
 @functools.lru_cache(maxsize=256)
