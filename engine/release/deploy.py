@@ -105,16 +105,21 @@ def _sync_all(top: Path, manifest: Manifest, *, progress: Callable[[int], None],
 
     No syncfs: it would also flush, and wait for, what the broker is writing.
     """
-    counted = _Counter(progress)
+    queue = _Queue(_paths(top, manifest), progress)
 
-    def sync(path: str) -> None:
-        _sync(path)
-        counted.step()
+    def work() -> None:
+        while (path := queue.next()) is not None:
+            try:
+                _sync(path)
+            except BaseException:
+                queue.close()
+                raise
+            queue.note_done()
 
     lower = lower_this_thread if low_priority else None
     with ThreadPoolExecutor(_SYNCING_THREADS, initializer=lower) as pool:
-        for _ in pool.map(sync, _paths(top, manifest)):
-            pass
+        for worker in [pool.submit(work) for _ in range(_SYNCING_THREADS)]:
+            worker.result()
 
 
 def _paths(top: Path, manifest: Manifest) -> Iterator[str]:
@@ -132,15 +137,25 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-class _Counter:
-    """Counts what several threads have done."""
+class _Queue:
+    """Paths for several threads, handed out one by one; a pool's own queue would hold all of them at once."""
 
-    def __init__(self, progress: Callable[[int], None]) -> None:
+    def __init__(self, paths: Iterator[str], progress: Callable[[int], None]) -> None:
+        self._paths = paths
         self._progress = progress
         self._lock = threading.Lock()
         self._done = 0
 
-    def step(self) -> None:
+    def next(self) -> str | None:
+        with self._lock:
+            return next(self._paths, None)
+
+    def close(self) -> None:
+        """Hand out no more."""
+        with self._lock:
+            self._paths = iter(())
+
+    def note_done(self) -> None:
         with self._lock:
             self._done += 1
             self._progress(self._done)

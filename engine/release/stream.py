@@ -26,9 +26,9 @@ from engine.release.errors import (
 )
 from engine.release.limits import Limits
 
-READ_BYTES = 256 << 10
-PIECE_BYTES = 512 << 10
-_PIECES_AHEAD = 6
+READ_BYTES = 1 << 20
+PIECE_BYTES = 2 << 20
+_PIECES_AHEAD = 4
 _GZIP_DEFLATE = b"\x1f\x8b\x08"
 _RESERVED_FLAGS = 0xE0
 _OTHER_COMPRESSIONS = {

@@ -273,7 +273,7 @@ def test_a_relup_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
 def test_progress_reaches_the_size_of_the_tarball(tmp_path: Path) -> None:
     """Bytes of the tarball, growing, ending at its size, for verify and unpack."""
     (tmp_path / "root").mkdir()
-    content = honest(file(b"lib/noise", os.urandom(2 << 20)))
+    content = honest(file(b"lib/noise", os.urandom(9 << 20)))
     for walk in ("verify", "unpack"):
         told: list[int] = []
         with open_package(laid(tmp_path / walk, content)) as package:
@@ -292,7 +292,7 @@ def test_an_interrupted_unpacking_leaves_nothing(tmp_path: Path, piece: int) -> 
     told: list[int] = []
     (tmp_path / "root").mkdir()
     before = threading.active_count()
-    content = honest(file(b"lib/noise", os.urandom(2 << 20)))
+    content = honest(file(b"lib/noise", os.urandom(9 << 20)))
     with open_package(laid(tmp_path, content)) as package, pytest.raises(Interrupted):
         package.unpack(
             tmp_path / "root" / STAGING, progress=told.append, interrupted=lambda: len(told) >= piece
