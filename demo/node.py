@@ -14,11 +14,12 @@ LOOK_S = 1.0
 
 def invitation(play: Stage) -> str:
     """What to type in another terminal."""
-    first, second = (play.built.tarball(target) for target in TARGETS)
+    first, second = (f"$PACKAGES/{play.built.tarball(target).name}" for target in TARGETS)
     lines = [
         f"export RELUP_ROOT={play.node.root}",
         f"export RELUP_BIN={RELUP}",
         f"export PATH={RELUP.parent}:$PATH",
+        f"PACKAGES={play.built.tarball(FROM).parent}",
         "relup status",
         "relup list-supported-paths",
         f"relup plan {first}",
