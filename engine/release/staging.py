@@ -26,6 +26,7 @@ def new_staging(staging: Path, *, doing: str) -> Iterator[None]:
     Raises:
         StagingExists, BadPlace: It cannot be made.
     """
+    was_there = os.path.lexists(staging.parent)
     try:
         make_relup_folder(staging.parent)
         staging.mkdir(mode=0o700)
@@ -39,9 +40,9 @@ def new_staging(staging: Path, *, doing: str) -> Iterator[None]:
         _forget_inherited_rights(staging)
         yield
     except OSError as fault:
-        raise _removed_after(staging, cannot_write(fault, doing)) from fault
+        raise _removed_after(staging, cannot_write(fault, doing), with_relup=not was_there) from fault
     except BaseException as fault:
-        _removed_after(staging, fault)
+        _removed_after(staging, fault, with_relup=not was_there)
         raise
 
 
@@ -61,7 +62,7 @@ def make_relup_folder(relup: Path) -> None:
 
 
 def remove_staging(staging: Path) -> None:
-    """Remove a staging folder and its manifest; nothing to do when they are not there.
+    """Remove a staging folder and its manifest, or any other of the leftovers; they need not be there.
 
     Raises:
         BadPlace: A file operation failed.
@@ -81,16 +82,23 @@ def leftovers(relup: Path) -> list[Path]:
 
 def _remove(staging: Path) -> None:
     manifest_path(staging).unlink(missing_ok=True)
-    with suppress(FileNotFoundError):
+    if staging.is_dir() and not staging.is_symlink():
         shutil.rmtree(staging)
-    with suppress(OSError):
-        staging.parent.rmdir()  # only an empty relup/ goes: one that was made for this staging
+    else:
+        staging.unlink(missing_ok=True)
 
 
-def _removed_after(staging: Path, cause: BaseException) -> BaseException:
-    """Remove a staging folder because of a fault, which also tells when that fails."""
+def _removed_after(staging: Path, cause: BaseException, *, with_relup: bool) -> BaseException:
+    """Remove a staging folder because of a fault, which also tells when that fails.
+
+    Args:
+        with_relup: The folder above was made for this staging and goes with it, unless it is in use by now.
+    """
     try:
         _remove(staging)
+        if with_relup:
+            with suppress(OSError):
+                staging.parent.rmdir()
     except OSError as left:
         if isinstance(cause, RelupError):
             cause.next += f" The staging folder {staging} could not be removed ({left.strerror}): remove it."

@@ -178,6 +178,17 @@ def test_leftovers_are_staging_folders_and_half_removed_trees(room: _Room) -> No
     remove_staging(room.staging)
 
 
+def test_every_leftover_can_be_removed(room: _Room) -> None:
+    """A staging, a manifest without its staging, a half-removed tree, a link: whatever the list names."""
+    manifest_path(room.staging).rename(manifest_path(room.staging.with_name(".staging-gone")))
+    room.place.relup.joinpath(".removed-5.10.4-0", "bin").mkdir(parents=True)
+    room.place.relup.joinpath(".staging-link").symlink_to(room.place.root)
+    for leftover in leftovers(room.place.relup):
+        remove_staging(leftover)
+    assert room.names() == []
+    assert room.place.root.is_dir()
+
+
 def _chmod(tree: Path) -> None:
     (tree / "bin/emqx").chmod(0o700)
 
