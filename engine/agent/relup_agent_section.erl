@@ -5,12 +5,13 @@
 %%   keeper  owns the record, receives the answers of suspended processes, so that none is lost with a hand
 %%
 %% The record is the public table `relup_agent_record`; there is one section at a time because there is one
-%% such name. Rows: {key, K} {order, O} {client, Pid} {stage, Atom} {hands, N} {report, R}, and what the
-%% order's own module writes. Processes under change have rows {Pid, Motion, Shape, SinceUs, PausedUs, Name}.
+%% such name. Rows: {key, K} {order, O} {client, Pid} {stage, Atom} {hands, N} {report, R} {section, Ref}, and
+%% what the order's own module writes. Answers come to the keeper by its name, whoever it is by then, as
+%% {{relup_answer, Section, Question, N}, Reply}.
 
 -module(relup_agent_section).
 
--export([start/3, open/0, value/1, value/2, write/2, tag/2, members/0]).
+-export([start/3, open/0, value/1, value/2, write/2, members/0]).
 
 %% ---------------------------------------------------------------- what others may ask
 
@@ -46,10 +47,6 @@ value(Name, Default) ->
 write(Name, Value) ->
     ets:insert(relup_agent_record, {Name, Value}).
 
-%% Where a process sends its answer to a system message: to the keeper, whoever that is by then.
-tag(Question, Pid) ->
-    {relup_agent_record, {relup_answer, value(section), Question, Pid}}.
-
 %% The three, for whoever wants to look.
 members() ->
     [{Role, value(Role, undefined)} || Role <- [hand, guard, keeper]].
@@ -69,24 +66,31 @@ keep(Starter, Key, Order, Client) ->
 keeps(Guard) ->
     process_flag(priority, high),
     write(keeper, self()),
-    keeping(value(section), none, Guard).
+    keeping(value(section), none, Guard, none).
 
-keeping(Section, Hand, Guard) ->
+keeping(Section, Hand, Guard, Rows) ->
     receive
-        {{relup_answer, Section, Question, Pid}, Reply} ->
-            relup_agent_update:record(Question, Pid, Reply),
-            is_pid(Hand) andalso (Hand ! {answer, Question, Pid, Reply}),
-            keeping(Section, Hand, Guard);
+        {{relup_answer, Section, Question, N}, Reply} ->
+            Known = known(Rows),
+            tell(relup_agent_rows:record(Question, N, Reply, Known), Hand),
+            keeping(Section, Hand, Guard, Known);
         {relup_hand, New} ->
             New ! {accepted, self()},
-            keeping(Section, New, Guard);
+            keeping(Section, New, Guard, Rows);
         relup_closed ->
             close();
         {'DOWN', Guard, process, _, _} ->
-            keeping(Section, Hand, start_guard(value(hand, Hand)));
+            keeping(Section, Hand, start_guard(value(hand, Hand)), Rows);
         _ ->
-            keeping(Section, Hand, Guard)
+            keeping(Section, Hand, Guard, Rows)
     end.
+
+known(none) -> value(rows);
+known(Rows) -> Rows.
+
+%% The hand is told once, when nothing is owed any more.
+tell(settled, Hand) when is_pid(Hand) -> Hand ! settled;
+tell(_, _) -> ok.
 
 %% The name and the table go first: whoever hears of the end may start the next section at once.
 close() ->
@@ -108,8 +112,9 @@ succeed() ->
     write(keeper, self()),
     case value(report, none) of
         none ->
-            relup_agent_update:ask_again(),
-            keeping(value(section), value(hand, none), monitor(process, value(guard)));
+            Rows = value(rows, none),
+            Rows =:= none orelse relup_agent_rows:ask_again(Rows),
+            keeping(value(section), value(hand, none), monitor(process, value(guard)), Rows);
         _ ->
             close()
     end.

@@ -328,15 +328,6 @@ def test_who_watches_our_mailbox_learns_that_it_is_closed(connection: Connection
     assert [connection.inbox.receive(timeout_s=LONG_S) for _ in "ab"] == ["watching", ("down", "noproc")]
 
 
-def test_a_link_to_us_can_be_undone(connection: Connection) -> None:
-    """UNLINK_ID is acknowledged: the process that links to us and unlinks goes on and keeps nothing."""
-    assert evaluated(connection, "ok") == "ok"
-    expressions = """fun(Us) -> link(Us), unlink(Us), timer:sleep(100),
-                               element(2, process_info(self(), links)) end"""
-    fun = evaluated(connection, expressions)
-    assert connection.call("erlang", "apply", [fun, [connection.pid]], timeout_s=LONG_S) == []
-
-
 def test_close_ends_what_waits(shared_node: PlainNode) -> None:
     """Closing from another thread ends a waiting call at once; closing twice is harmless."""
     connection = shared_node.connect()

@@ -1,5 +1,6 @@
 """Distribution over TLS, with the node's own option file and certificates made here."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,13 +35,14 @@ class TlsNode(PlainNode):
 
 def start(folder: Path, port: int, optfile: Path) -> TlsNode:
     TlsNode.optfile = optfile
-    node = TlsNode.start(folder, port, "-proto_dist", "inet_tls", "-ssl_dist_optfile", str(optfile))
+    flags = ("-proto_dist", "inet_tls", "-ssl_dist_optfile", str(optfile), "-kernel", "net_ticktime", "4")
+    node = TlsNode.start(folder, port, *flags)
     assert isinstance(node, TlsNode)
     return node
 
 
 def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(optfile: Path, tmp_path: Path) -> None:
-    """Both sides check each other; calls, megabytes both ways, and the end of the node work as over TCP."""
+    """Both sides check each other; calls, megabytes both ways and ticks work as over TCP."""
     port = free_port()
     node = start(tmp_path / "node", port, optfile)
     try:
@@ -50,6 +52,8 @@ def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(optfile: Path, t
             assert connection.call("erlang", "hd", [[large]], timeout_s=60) == large
             for number in range(50):
                 assert connection.call("erlang", "abs", [-number], timeout_s=60) == number
+            time.sleep(7)  # longer than the node waits for a sign of life
+            assert connection.call("erlang", "abs", [-1], timeout_s=60) == 1
         stranger = make_dist_optfile(tmp_path / "strangers")
         TlsNode.optfile = stranger
         with pytest.raises(TlsRefused, match="CERTIFICATE"):

@@ -1,0 +1,238 @@
+%% The truth about each process under change, outside every process: who was asked what, and what was answered.
+%%
+%% One row of atomics per process, numbered from 1: motion, shape, what it owes, since when it is suspended,
+%% how long it was. A row is written before the message that makes it true is sent, and by the keeper when it
+%% is answered, so that any later hand goes on from there; no death takes it along, and it costs no copying.
+%% What fails or dies is written into the section's record: {{failed, N}, Why} {{hung, N}, true}
+%% {{ended, N}, Reason}.
+
+-module(relup_agent_rows).
+
+-export([new/2, watched/1, count/1, pids/1]).
+-export([ask/4, asked/1, settle/2, record/4, ask_again/1]).
+-export([moving/2, moving/3, is_shape/3, failed/0, hung/0, pause_times/1, stop_hung/2, kill/2]).
+
+-record(rows, {pids, cells, section, watching = #{}}).
+
+%% Columns of a row, and the words for what stands in them.
+motion() -> 1.
+shape() -> 2.
+owed() -> 3.
+since() -> 4.
+paused() -> 5.
+
+motion(running) -> 0;
+motion(suspending) -> 1;
+motion(suspended) -> 2;
+motion(resuming) -> 3;
+motion(gone) -> 4.
+
+shape(old) -> 0;
+shape(new) -> 1.
+
+owed(nothing) -> 0;
+owed(suspend) -> 1;
+owed(change) -> 2;
+owed(down) -> 3;
+owed(resume) -> 4.
+
+%% ---------------------------------------------------------------- making and looking
+
+new(Pids, Shape) ->
+    Count = length(Pids),
+    Rows = #rows{
+        pids = list_to_tuple(Pids),
+        cells = atomics:new(Count * 5 + 1, []),
+        section = relup_agent_section:value(section)
+    },
+    [set(N, shape(), shape(Shape), Rows) || N <- lists:seq(1, Count)],
+    Rows.
+
+%% The same rows, with this process told of every death among them.
+watched(#rows{pids = Pids} = Rows) ->
+    Watching = [{monitor(process, element(N, Pids)), N} || N <- lists:seq(1, tuple_size(Pids))],
+    Rows#rows{watching = maps:from_list(Watching)}.
+
+count(#rows{pids = Pids}) ->
+    tuple_size(Pids).
+
+%% Pids by number; a death is no reason to leave one out.
+pids(#rows{pids = Pids}) ->
+    Pids.
+
+%% The numbers of the processes in a motion, and in a shape.
+moving(Motion, Rows) ->
+    Wanted = motion(Motion),
+    [N || N <- lists:seq(1, count(Rows)), get(N, motion(), Rows) =:= Wanted].
+
+moving(Motion, Shape, Rows) ->
+    [N || N <- moving(Motion, Rows), is_shape(N, Shape, Rows)].
+
+is_shape(N, Shape, Rows) ->
+    get(N, shape(), Rows) =:= shape(Shape).
+
+failed() ->
+    [N || [N] <- ets:match(relup_agent_record, {{failed, '$1'}, '_'})].
+
+hung() ->
+    [N || [N] <- ets:match(relup_agent_record, {{hung, '$1'}, '_'})].
+
+%% [{Us, N}], the longest first, of those that live.
+pause_times(Rows) ->
+    Alive = [N || N <- lists:seq(1, count(Rows)), get(N, motion(), Rows) =/= motion(gone)],
+    lists:reverse(lists:sort([{get(N, paused(), Rows), N} || N <- Alive])).
+
+%% ---------------------------------------------------------------- asking and waiting
+
+%% Writes down what is asked, then asks. Who owes an older answer still pays once.
+ask(Question, Request, Numbers, Rows) ->
+    Owed = owed(Question),
+    [
+        begin
+            asked(Question, N, Rows),
+            owes(N, Owed, Rows),
+            send(Question, Request, N, Rows)
+        end
+     || N <- Numbers
+    ],
+    ok.
+
+%% The numbers of those who owe the answer to a change already.
+asked(Rows) ->
+    [N || N <- lists:seq(1, count(Rows)), lists:member(get(N, owed(), Rows), [owed(change), owed(down)])].
+
+owes(N, Owed, #rows{cells = Cells} = Rows) ->
+    case atomics:exchange(Cells, cell(N, owed()), Owed) of
+        0 -> pending(1, Rows);
+        _ -> ok
+    end.
+
+asked(suspend, N, Rows) -> set(N, motion(), motion(suspending), Rows);
+asked(resume, N, Rows) -> set(N, motion(), motion(resuming), Rows);
+asked(_, _, _) -> ok.
+
+send(Question, Request, N, #rows{pids = Pids, section = Section}) ->
+    From = {relup_agent_record, {relup_answer, Section, Question, N}},
+    element(N, Pids) ! {system, From, Request}.
+
+%% Waits until nothing is owed or the time is over; gives the numbers of those who still owe.
+settle(TimeoutMs, Rows) ->
+    settle_until(erlang:monotonic_time(millisecond) + TimeoutMs, Rows).
+
+settle_until(Deadline, #rows{watching = Watching} = Rows) ->
+    case pending(0, Rows) of
+        Left when Left =< 0 ->
+            [];
+        _ ->
+            receive
+                settled ->
+                    settle_until(Deadline, Rows);
+                {'DOWN', Ref, process, _, Reason} when is_map_key(Ref, Watching) ->
+                    gone(maps:get(Ref, Watching), Reason, Rows),
+                    settle_until(Deadline, Rows)
+            after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+                [N || N <- lists:seq(1, count(Rows)), get(N, owed(), Rows) =/= owed(nothing)]
+            end
+    end.
+
+gone(N, Reason, Rows) ->
+    Before = get(N, motion(), Rows),
+    set(N, motion(), motion(gone), Rows),
+    case {Reason, motion(running)} of
+        {noproc, Before} -> ok;
+        _ -> ets:insert(relup_agent_record, {{ended, N}, relup_agent_load:text("~tP", [Reason, 20])})
+    end,
+    paid(N, Rows).
+
+%% A process that does not come back from its code_change can be resumed in neither code.
+stop_hung(Left, Rows) ->
+    Hung = [N || N <- Left, lists:member(get(N, owed(), Rows), [owed(change), owed(down)])],
+    ets:insert(relup_agent_record, [{{hung, N}, true} || N <- Hung]),
+    kill(Hung, Rows).
+
+%% Ends them and waits until they are gone.
+kill(Numbers, #rows{pids = Pids} = Rows) ->
+    Alive = [N || N <- Numbers, get(N, motion(), Rows) =/= motion(gone)],
+    [
+        begin
+            owes(N, owed(resume), Rows),
+            exit(element(N, Pids), kill)
+        end
+     || N <- Alive
+    ],
+    Alive =:= [] orelse settle(5000, Rows),
+    ok.
+
+%% ---------------------------------------------------------------- the keeper's part
+
+%% What an answer makes true. Whoever has changed is resumed at once where resuming waits for nobody else.
+%% `settled` as soon as nothing is owed, else `owing`.
+record(suspend, N, _, Rows) ->
+    set(N, since(), erlang:monotonic_time(microsecond), Rows),
+    set(N, motion(), motion(suspended), Rows),
+    paid(N, Rows);
+record(resume, N, _, Rows) ->
+    measure(get(N, since(), Rows), N, Rows),
+    set(N, motion(), motion(running), Rows),
+    paid(N, Rows);
+record(change, N, ok, Rows) ->
+    set(N, shape(), shape(new), Rows),
+    case relup_agent_section:value(pipelined) of
+        true ->
+            set(N, motion(), motion(resuming), Rows),
+            set(N, owed(), owed(resume), Rows),
+            send(resume, resume, N, Rows),
+            owing;
+        false ->
+            paid(N, Rows)
+    end;
+record(down, N, ok, Rows) ->
+    set(N, shape(), shape(old), Rows),
+    paid(N, Rows);
+record(probe, N, _, #rows{pids = Pids} = Rows) ->
+    lists:member(get(N, owed(), Rows), [owed(change), owed(down)]) andalso exit(element(N, Pids), kill),
+    owing;
+record(_, N, Failure, Rows) ->
+    ets:insert(relup_agent_record, {{failed, N}, Failure}),
+    paid(N, Rows).
+
+measure(0, _, _) ->
+    ok;
+measure(Since, N, Rows) ->
+    Us = erlang:monotonic_time(microsecond) - Since,
+    set(N, paused(), max(Us, get(N, paused(), Rows)), Rows),
+    set(N, since(), 0, Rows).
+
+%% For a new keeper: an answer sent to the dead one is lost. Behind it nobody can tell whether the state was
+%% changed: whoever answers the probe and still owes the change is ended, for it fits neither code.
+ask_again(Rows) ->
+    [again(get(N, owed(), Rows), N, Rows) || N <- lists:seq(1, count(Rows))].
+
+again(0, _, _) -> ok;
+again(1, N, Rows) -> send(suspend, suspend, N, Rows);
+again(4, N, Rows) -> send(resume, resume, N, Rows);
+again(_, N, Rows) -> send(probe, relup_probe, N, Rows).
+
+%% ---------------------------------------------------------------- cells
+
+paid(N, #rows{cells = Cells} = Rows) ->
+    case atomics:exchange(Cells, cell(N, owed()), owed(nothing)) of
+        0 -> owing;
+        _ -> settled(pending(-1, Rows))
+    end.
+
+settled(Left) when Left =< 0 -> settled;
+settled(_) -> owing.
+
+%% How many owe an answer, after adding Change.
+pending(Change, #rows{cells = Cells, pids = Pids}) ->
+    atomics:add_get(Cells, tuple_size(Pids) * 5 + 1, Change).
+
+get(N, Column, #rows{cells = Cells}) ->
+    atomics:get(Cells, cell(N, Column)).
+
+set(N, Column, Value, #rows{cells = Cells}) ->
+    atomics:put(Cells, cell(N, Column), Value).
+
+cell(N, Column) ->
+    (N - 1) * 5 + Column.

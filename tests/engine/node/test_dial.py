@@ -1,0 +1,32 @@
+"""From a running release to a connection: fixed port, epmd and TLS, with what discovery found alone."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.node.cookie import Cookie
+from engine.node.dial import connect
+from engine.node.discovery import KnownNode, running_node
+from engine.node.errors import NodeDown, TlsRefused, WrongCookie
+from fixtures.node import Dist
+from tests.releases import NodeFactory
+
+
+@pytest.mark.parametrize("dist", ["fixed", "epmd", "tls"])
+def test_an_emqx_node_is_found_and_spoken_to(node: NodeFactory, dist: Dist) -> None:
+    """RootDir is all that is given; name, cookie, port and certificates come from the running node."""
+    running = node(dist=dist)
+    known = running_node(running.root)
+    with connect(known, timeout_s=20) as connection:
+        assert connection.call("erlang", "node", timeout_s=60) == running.name
+    with pytest.raises(WrongCookie):
+        connect(known, cookie=Cookie("wrong"), timeout_s=20)
+    running.end()
+    with pytest.raises(NodeDown):
+        connect(known, timeout_s=20)
+
+
+def test_tls_without_an_option_file_is_told() -> None:
+    """A node that encrypts and does not say with what cannot be spoken to."""
+    with pytest.raises(TlsRefused, match="ssl_dist_optfile"):
+        connect(KnownNode(name="a@127.0.0.1", cookie=Cookie("x"), base_root=Path("/r"), is_tls=True))
