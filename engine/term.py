@@ -223,7 +223,7 @@ class _Pair(msgspec.Struct, frozen=True):
 
 
 _PLAIN_ATOM = re.compile(r"[a-z][A-Za-z0-9_@]*")
-_RESERVED = frozenset(
+RESERVED_WORDS = frozenset(
     [
         "after",
         "and",
@@ -256,6 +256,7 @@ _RESERVED = frozenset(
         "xor",
     ]
 )
+"""Words that are atoms only in quotes (Erlang Reference Manual, "Reserved Words")."""
 _HUGE_BITS = 10_000
 """Beyond it Python refuses decimal digits (its limit is 4,300 of them); Erlang reads `16#…` as well."""
 
@@ -263,7 +264,11 @@ _HUGE_BITS = 10_000
 def _scalar(term: Any) -> str:
     match term:
         case Atom():
-            return str(term) if _PLAIN_ATOM.fullmatch(term) and term not in _RESERVED else _quoted(term, "'")
+            return (
+                str(term)
+                if _PLAIN_ATOM.fullmatch(term) and term not in RESERVED_WORDS
+                else _quoted(term, "'")
+            )
         case bool():
             return "true" if term else "false"
         case int():

@@ -7,7 +7,7 @@ longer for each of them than they may take together. What this reader does not k
 import re
 from typing import Any
 
-from engine.term import Atom, Term
+from engine.term import RESERVED_WORDS, Atom, Term
 
 _TOKEN = re.compile(
     r"""\s+ | %[^\n]*
@@ -20,39 +20,6 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _CLOSES = {"}": "{", "]": "["}
-_RESERVED = frozenset(
-    {
-        "after",
-        "and",
-        "andalso",
-        "band",
-        "begin",
-        "bnot",
-        "bor",
-        "bsl",
-        "bsr",
-        "bxor",
-        "case",
-        "catch",
-        "cond",
-        "div",
-        "else",
-        "end",
-        "fun",
-        "if",
-        "let",
-        "maybe",
-        "not",
-        "of",
-        "or",
-        "orelse",
-        "receive",
-        "rem",
-        "try",
-        "when",
-        "xor",
-    }
-)
 
 
 class NotPlain(Exception):
@@ -111,6 +78,6 @@ def _scalar(kind: str, text: str) -> Term:
         return [ord(character) for character in text]
     if kind == "integer":
         return int(text)
-    if kind == "atom" and text in _RESERVED:
+    if kind == "atom" and text in RESERVED_WORDS:
         raise NotPlain
     return Atom(text)
