@@ -35,14 +35,20 @@ def new_staging(staging: Path, *, doing: str) -> Iterator[None]:
             f"the staging folder {staging} is already there", next="Run 'relup recover' or 'relup clean'."
         ) from None
     except OSError as fault:
+        _remove_unused(staging.parent, was_there=was_there)
         raise cannot_write(fault, f"making the staging folder {staging}") from fault
     try:
         _forget_inherited_rights(staging)
         yield
     except OSError as fault:
-        raise _removed_after(staging, cannot_write(fault, doing), with_relup=not was_there) from fault
+        refusal = cannot_write(fault, doing)
+        refusal.next += _discarded(staging, was_there=was_there)
+        raise refusal from fault
+    except RelupError as refusal:
+        refusal.next += _discarded(staging, was_there=was_there)
+        raise
     except BaseException as fault:
-        _removed_after(staging, fault, with_relup=not was_there)
+        fault.add_note(_discarded(staging, was_there=was_there))
         raise
 
 
@@ -88,22 +94,21 @@ def _remove(staging: Path) -> None:
         staging.unlink(missing_ok=True)
 
 
-def _removed_after(staging: Path, cause: BaseException, *, with_relup: bool) -> BaseException:
-    """Remove a staging folder because of a fault, which also tells when that fails.
-
-    Args:
-        with_relup: The folder above was made for this staging and goes with it, unless it is in use by now.
-    """
+def _discarded(staging: Path, *, was_there: bool) -> str:
+    """Remove a staging folder after a fault; what is left of it, if that fails too, as a sentence."""
     try:
         _remove(staging)
-        if with_relup:
-            with suppress(OSError):
-                staging.parent.rmdir()
     except OSError as left:
-        if isinstance(cause, RelupError):
-            cause.next += f" The staging folder {staging} could not be removed ({left.strerror}): remove it."
-        cause.add_note(f"{staging} could not be removed: {left}")
-    return cause
+        return f" The staging folder {staging} could not be removed ({left.strerror}): remove it."
+    _remove_unused(staging.parent, was_there=was_there)
+    return ""
+
+
+def _remove_unused(relup: Path, *, was_there: bool) -> None:
+    """relup/ goes again when it was made for this staging, unless it is in use by now."""
+    if not was_there:
+        with suppress(OSError):
+            relup.rmdir()
 
 
 def _forget_inherited_rights(folder: Path) -> None:

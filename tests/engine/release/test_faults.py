@@ -111,6 +111,18 @@ def test_whichever_operation_of_the_deploy_fails_the_tree_is_whole_or_not_there(
     assert failing > 20
 
 
+def test_a_relup_folder_made_for_a_staging_that_cannot_be_made_goes_again(tmp_path: Path) -> None:
+    """mkdir of the staging fails: RootDir is as before, without relup/."""
+    tarball = laid(tmp_path, honest_package())
+    root = tmp_path / "root"
+    root.mkdir()
+    with pytest.MonkeyPatch.context() as patched:
+        _FailingDisk(patched, failing=2, fault=errno.ENOSPC)
+        with pytest.raises(NotEnoughSpace):
+            _unpack(root, tarball)
+    assert list(root.iterdir()) == []
+
+
 def test_a_staging_that_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal stays what it is; what to do next names the folder that is left."""
     tarball = laid(tmp_path, honest(file(b"bin/emqx")))
