@@ -1,0 +1,196 @@
+"""The guards that `make mutants` removes, each with the tests that must miss it. Values only.
+
+A guard is a piece of source that occurs exactly once; what replaces it leaves a program that still runs.
+"""
+
+import msgspec
+
+
+class Guard(msgspec.Struct, frozen=True, kw_only=True):
+    """One guard.
+
+    Attributes:
+        keeps: What it keeps true, as a sentence.
+        file: Where it stands.
+        was: Its source.
+        becomes: What stands there without it.
+        tests: What pytest is run with; at least one of them must fail.
+    """
+
+    keeps: str
+    file: str
+    was: str
+    becomes: str
+    tests: tuple[str, ...]
+
+
+_MARKER = "tests/engine/release/test_marker.py"
+_AGENT = "tests/engine/node/test_agent_guard.py"
+_UPDATE = "tests/engine/node/test_vm_update.py"
+_LOAD = "tests/engine/node/test_vm_load.py"
+_BOOT = "tests/fixtures/test_boot.py"
+_DEPLOY = "tests/engine/release/test_deploy.py"
+_BOUNDARIES = "tests/boundaries/test_boundaries.py"
+_REFUSALS = "tests/engine/test_refusals.py"
+
+GUARDS = (
+    # ------------------------------------------------------------ the marker and the tree
+    Guard(
+        keeps="the marker's content is on disk before it has its name",
+        file="engine/release/marker.py",
+        was='            raise OSError(0, "short write")\n        files.fsync(descriptor)\n',
+        becomes='            raise OSError(0, "short write")\n',
+        tests=(_MARKER,),
+    ),
+    Guard(
+        keeps="the marker is replaced by a rename and never written in place",
+        file="engine/release/marker.py",
+        was="    temporary = marker.with_name(TEMPORARY_NAME)\n",
+        becomes="    temporary = marker\n",
+        tests=(_MARKER,),
+    ),
+    Guard(
+        keeps="the marker's new name is on disk when the step is done",
+        file="engine/release/marker.py",
+        was="        files.rename(temporary, marker)\n        _sync_folder(marker.parent, files)\n",
+        becomes="        files.rename(temporary, marker)\n",
+        tests=(_MARKER,),
+    ),
+    Guard(
+        keeps="a tree gets its name only when all of it is on disk",
+        file="engine/release/deploy.py",
+        was="        _sync_all(staging, manifest, progress=progress, low_priority=low_priority)\n",
+        becomes="",
+        tests=(_DEPLOY,),
+    ),
+    Guard(
+        keeps="a tree that runs or boots next is not replaced",
+        file="engine/release/deploy.py",
+        was="    if os.path.lexists(tree) and not replaceable:\n",
+        becomes="    if False:\n",
+        tests=(_DEPLOY,),
+    ),
+    # ------------------------------------------------------------ the boot wrapper
+    Guard(
+        keeps="a marker that holds no version boots the base",
+        file="fixtures/emqx/common/bin/emqx",
+        was='    elif ! is_version "$version"; then\n',
+        becomes="    elif false; then\n",
+        tests=(_BOOT,),
+    ),
+    Guard(
+        keeps="a base that was upgraded underneath boots itself",
+        file="fixtures/emqx/common/bin/emqx",
+        was='    elif ! is_newer "$version" "$REL_VSN"; then\n',
+        becomes="    elif false; then\n",
+        tests=(_BOOT,),
+    ),
+    # ------------------------------------------------------------ the agent in the VM
+    Guard(
+        keeps="a dead worker of the agent is followed by another",
+        file="engine/agent/relup_agent_section.erl",
+        was="            {_, Next} = spawn_monitor(fun hand/0),\n            guarding(Keeper, Next);\n",
+        becomes="            guarding(Keeper, none);\n",
+        tests=(_AGENT,),
+    ),
+    Guard(
+        keeps="a dead guard of the agent is followed by another",
+        file="engine/agent/relup_agent_section.erl",
+        was="            keeping(Section, Hand, start_guard(value(hand, Hand)), Rows);\n",
+        becomes="            keeping(Section, Hand, Guard, Rows);\n",
+        tests=(_AGENT,),
+    ),
+    Guard(
+        keeps="when a process does not stop in time, all are resumed and nothing is switched",
+        file="engine/agent/relup_agent_update.erl",
+        was="        Left -> back_off(Order, suspend_timeout, silent_text(Left, Timeout, Rows))\n",
+        becomes="        _ when Direction =:= up -> switch(Order)\n",
+        tests=(_UPDATE,),
+    ),
+    Guard(
+        keeps="one failing code_change takes the others back",
+        file="engine/agent/relup_agent_update.erl",
+        was="        [] -> end_done(Order);\n        _ -> revert(Order)\n",
+        becomes="        _ -> end_done(Order)\n",
+        tests=(_UPDATE,),
+    ),
+    Guard(
+        keeps="a file whose md5 is not the planned one is not loaded",
+        file="engine/agent/relup_agent_load.erl",
+        was="                Other -> mismatch(Module, File, Md5, Other)\n",
+        becomes="                _ -> read(Rest, [{Module, File, plain(Beam)} | Read])\n",
+        tests=(_LOAD, _UPDATE),
+    ),
+    Guard(
+        keeps="processes in old code are waited for and named, not killed",
+        file="engine/agent/relup_agent_load.erl",
+        was="    case [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)] of\n",
+        becomes="    case [M || M <- Modules, erlang:check_old_code(M), code:purge(M), false] of\n",
+        tests=(_LOAD,),
+    ),
+    Guard(
+        keeps="an idle process is nudged out of old code",
+        file="engine/agent/relup_agent_load.erl",
+        was="            WaitedMs =:= 0 andalso nudge(Held),\n",
+        becomes="",
+        tests=(_LOAD,),
+    ),
+    Guard(
+        keeps="a repeated step is answered from memory and not run twice",
+        file="engine/agent/relup_agent.erl",
+        was="        #{Key := Report} ->\n",
+        becomes="        #{Key := Report} when Request =:= outcome ->\n",
+        tests=(_UPDATE, _AGENT),
+    ),
+    # ------------------------------------------------------------ the journal
+    Guard(
+        keeps="an acknowledged record is on disk",
+        file="journal/environment.py",
+        was="                sync=sync,\n",
+        becomes="                sync=False,\n",
+        tests=("tests/journal/test_durability.py",),
+    ),
+    Guard(
+        keeps="a record that exists is never written over",
+        file="journal/store.py",
+        was="append=True, overwrite=False)",
+        becomes="append=False, overwrite=True)",
+        tests=("tests/journal/test_place.py",),
+    ),
+    Guard(
+        keeps="a full disk is met with the ballast",
+        file="journal/store.py",
+        was="            given_up = self._ballast.release()\n",
+        becomes="            given_up = False\n",
+        tests=("tests/journal/test_full_disk.py",),
+    ),
+    # ------------------------------------------------------------ the loop, its rollback and recovery
+    Guard(
+        keeps="a second relup is kept out",
+        file="engine/lock.py",
+        was="            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        becomes="            pass\n",
+        tests=(_REFUSALS,),
+    ),
+    Guard(
+        keeps="a refusal leaves no staging behind",
+        file="engine/upgrade.py",
+        was="    except RelupError as refusal:\n        _clean_up(run)\n",
+        becomes="    except RelupError as refusal:\n",
+        tests=(_REFUSALS,),
+    ),
+    Guard(
+        keeps="nothing is undone past the point of no return",
+        file="engine/rollback.py",
+        was="    if not run.state.passed_no_return:\n        return\n    number",
+        becomes="    if True:\n        return\n    number",
+        tests=(_BOUNDARIES,),
+    ),
+    Guard(
+        keeps="a VM that was restarted is not taken for the one the upgrade worked on",
+        file="engine/incarnation.py",
+        was="    return (seen.os_pid, seen.os_start_time, seen.creation) == (\n",
+        becomes="    return seen.name == now.name or (seen.os_pid, seen.os_start_time, seen.creation) == (\n",
+        tests=(_BOUNDARIES,),
+    ),
+)
