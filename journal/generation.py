@@ -16,6 +16,7 @@ from journal import place
 from journal.errors import SALVAGE, JournalDamaged
 
 POINTER = "generation"
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def current(folder: Path) -> int | None:
@@ -66,14 +67,18 @@ def numbered(folder: Path) -> list[int]:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[int | None]:
-    """Hold the current generation for reading; None when there is no journal.
+def held(folder: Path, *, exactly: int | None = None) -> Iterator[int | None]:
+    """Hold a generation for reading; None when there is no journal.
+
+    Args:
+        folder: The journal's.
+        exactly: Which one; the current one by default.
 
     Raises:
-        JournalDamaged: The pointer names a generation that is not there.
+        JournalDamaged: It is not there.
         JournalPlace: It may not be read.
     """
-    number, descriptor = _hold(folder)
+    number, descriptor = (exactly, _locked(folder, exactly)) if exactly is not None else _hold_current(folder)
     try:
         yield number
     finally:
@@ -81,39 +86,49 @@ def held(folder: Path) -> Iterator[int | None]:
             os.close(descriptor)
 
 
-def _hold(folder: Path) -> tuple[int | None, int | None]:
+def _hold_current(folder: Path) -> tuple[int | None, int | None]:
     number = current(folder)
     while number is not None:
         try:
-            descriptor = os.open(
-                folder / str(number), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-            )
-        except PermissionError as error:
-            raise place.not_readable(folder) from error
-        except OSError as error:
+            descriptor = _locked(folder, number)
+        except JournalDamaged:
             if (now := current(folder)) == number:
-                raise _missing(folder, number) from error
-            number = now
-            continue
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        if (now := current(folder)) == number:
-            return number, descriptor
-        os.close(descriptor)
+                raise
+        else:
+            if (now := current(folder)) == number:
+                return number, descriptor
+            os.close(descriptor)
         number = now
     return None, None
 
 
-def sweep(folder: Path, keep: int) -> list[int]:
-    """Remove every other generation that nobody reads; the caller is the only writer.
+def _locked(folder: Path, number: int) -> int:
+    """The descriptor of a generation's folder, with a reader's lock on it."""
+    try:
+        descriptor = os.open(folder / str(number), _FOLDER_FLAGS)
+    except PermissionError as error:
+        raise place.not_readable(folder) from error
+    except OSError as error:
+        raise _missing(folder, number) from error
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
 
-    Returns:
-        The generations that were removed.
+
+def sweep(folder: Path, keep: int) -> None:
+    """Remove every other generation that nobody needs; the caller is the only writer.
+
+    A reader of an older one may still go on through those after it, so they wait for him too.
     """
-    return [number for number in numbered(folder) if number != keep and _remove(folder / str(number))]
+    numbers = numbered(folder)
+    for unfinished in [number for number in numbers if number > keep]:
+        _remove(folder / str(unfinished))
+    for older in [number for number in numbers if number < keep]:
+        if not _remove(folder / str(older)):
+            return
 
 
 def _remove(generation: Path) -> bool:
-    descriptor = os.open(generation, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = os.open(generation, _FOLDER_FLAGS)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(generation)

@@ -29,15 +29,15 @@ class HeadNote:
 
     def write(self, seq: int, chain_hash: bytes) -> None:
         """Note a record that is durable; one write in place, not waited for."""
-        os.pwrite(self._descriptor, b"%020d %s\n" % (seq, chain_hash.hex().encode()), 0)
+        os.pwrite(self._file.fileno(), b"%020d %s\n" % (seq, chain_hash.hex().encode()), 0)
 
     def settle(self) -> None:
         """Wait until the note is durable too."""
-        os.fsync(self._descriptor)
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._descriptor)
+        self._file.close()
 
 
 def noted(folder: Path) -> Head | None:

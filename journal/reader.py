@@ -7,6 +7,7 @@ history.
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -15,9 +16,9 @@ from journal import codec, generation, place
 from journal.child import Producer, frames
 from journal.door import Beginning
 from journal.environment import Identity
-from journal.errors import JournalError
+from journal.errors import JournalError, JournalForeign
 from journal.events import Entry, Head
-from journal.view import opened
+from journal.view import View, opened
 
 _batches = msgspec.msgpack.Decoder(list[bytes])
 _encode = msgspec.msgpack.encode
@@ -128,21 +129,36 @@ def _replayed(folder: Path, projection: str | None, *, salvage: bool) -> Iterato
 
 
 def _followed(folder: Path, start: int, poll_s: float) -> Iterator[bytes]:
-    while True:
-        with opened(folder) as view:
-            is_current = view is not None
-            while view is not None and is_current:
-                # Asked before reading: what is written to this generation afterwards is none of ours.
-                is_current = generation.current(folder) == view.number
-                for batch in view.batches(start):
-                    start = view.position
-                    yield _encode(batch.payloads)
-                yield ALIVE
-                if is_current:
-                    time.sleep(poll_s)
-        if view is None:
-            yield ALIVE
+    held = ExitStack()
+    while (view := held.enter_context(opened(folder))) is None:
+        yield ALIVE
+        time.sleep(poll_s)
+    while view is not None:
+        # Asked before reading: what is written to this generation afterwards is none of ours.
+        is_last = _is_last(view)
+        for batch in view.batches(start):
+            start = view.position
+            yield _encode(batch.payloads)
+        yield ALIVE
+        if is_last:
             time.sleep(poll_s)
+            continue
+        with held:
+            # The next one is held before this one is let go, so that neither is swept away.
+            held = ExitStack()
+            view = held.enter_context(opened(folder, exactly=view.number + 1))
+
+
+def _is_last(view: View) -> bool:
+    """Whether no later generation follows the one that is viewed.
+
+    Raises:
+        JournalForeign: Another journal was begun in the folder.
+    """
+    now = generation.current(view.folder)
+    if now is None or not view.is_in_place():
+        raise JournalForeign(f"another journal was begun in {view.folder}", next="follow it anew")
+    return now == view.number
 
 
 def _head(folder: Path, *, salvage: bool) -> Iterator[bytes]:

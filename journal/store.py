@@ -203,7 +203,7 @@ class Store:
         self._note.settle()
 
     def close(self) -> None:
-        """Close the journal; what was acknowledged is on disk already."""
+        """Close the journal, once or more; what was acknowledged is on disk already."""
         self._note.close()
         self.environment.close()
 

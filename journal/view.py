@@ -42,7 +42,15 @@ class View:
         self.number = number
         self.position = 0
         self._salvage = salvage
+        self._inode = (folder / str(number)).stat().st_ino
         self._open()
+
+    def is_in_place(self) -> bool:
+        """Whether its generation still lies in the folder, and not another journal's of the same number."""
+        try:
+            return (self.folder / str(self.number)).stat().st_ino == self._inode
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> None:
         self.environment = Environment(self.folder / str(self.number), write=False)
@@ -121,21 +129,28 @@ class View:
 
 
 @contextmanager
-def opened(folder: Path, *, salvage: bool = False) -> Iterator[View | None]:
-    """The current generation, held and open; None when there is no journal.
+def opened(folder: Path, *, salvage: bool = False, exactly: int | None = None) -> Iterator[View | None]:
+    """A generation, held and open; None when there is no journal.
+
+    Args:
+        folder: The journal's.
+        salvage: Read what can be read; do not refuse because of what cannot.
+        exactly: Which generation; the current one by default.
 
     Raises:
         JournalError: It cannot be opened or trusted.
     """
     place.refuse_link(folder)
     while True:
-        with generation.held(folder) as number:
+        with generation.held(folder, exactly=exactly) as number:
             note = noted(folder)
             if number is None:
                 yield None
                 return
             if generation.current(folder) != number:
-                continue  # the note may already be that of the next generation
+                note = None  # it may already be that of the next generation
+                if exactly is None:
+                    continue
             view = View(folder, number, salvage=salvage)
             try:
                 if not salvage:

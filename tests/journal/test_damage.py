@@ -4,6 +4,7 @@ import contextlib
 import random
 import shutil
 from bisect import bisect
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -24,14 +25,14 @@ LONG = told(*[success, rolled_back] * 6, restart_every=1)[:199]
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sound(new_root: Callable[[], Path]) -> Path:
     """A journal of 200 records that no test changes."""
-    return written(tmp_path_factory.mktemp("sound"), LONG)
+    return written(new_root(), LONG)
 
 
 @pytest.fixture(scope="module")
-def sound_pairs(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> list[raw.Pair]:
-    return raw.pairs(Path(shutil.copytree(sound, tmp_path_factory.mktemp("pairs") / "journal")))
+def sound_pairs(sound: Path, new_root: Callable[[], Path]) -> list[raw.Pair]:
+    return raw.pairs(Path(shutil.copytree(sound, new_root() / "journal")))
 
 
 @pytest.fixture
@@ -245,10 +246,10 @@ def answers(folder: Path) -> tuple[list[Entry], object]:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chance=st.randoms(use_true_random=False), bits=st.integers(1, 4))
 def test_flips_of_the_raw_file_change_no_answer_or_are_damage(
-    sound: Path, tmp_path_factory: pytest.TempPathFactory, chance: random.Random, bits: int
+    sound: Path, new_root: Callable[[], Path], chance: random.Random, bits: int
 ) -> None:
     """Also those that make LMDB crash: the child dies, the parent says what happened."""
-    folder = Path(shutil.copytree(sound, tmp_path_factory.mktemp("flip") / "journal"))
+    folder = Path(shutil.copytree(sound, new_root() / "journal"))
     file = raw.current(folder) / "data.mdb"
     content = file.read_bytes()
     # Half of them among the pages that say where everything is.

@@ -23,19 +23,19 @@ STORY = told(success, success, unfinished, restart_every=1)
 
 
 @pytest.fixture
-def before(in_memory: Path) -> Path:
+def before(tmp_path: Path) -> Path:
     """A journal that every process of a test starts from."""
-    root = in_memory / "before"
+    root = tmp_path / "before"
     root.mkdir()
     return written(root, STORY)
 
 
 def each_death(
-    in_memory: Path, before: Path | None, act: Callable[[Store], None], *, opening: bool = False
+    tmp_path: Path, before: Path | None, act: Callable[[Store], None], *, opening: bool = False
 ) -> Iterator[Path]:
     """The journal that each death of `act` leaves, one after the other, to the first that comes too late."""
     for line in count(1):
-        root = in_memory / "death"
+        root = tmp_path / "death"
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir()
         if before is not None:
@@ -66,16 +66,16 @@ def usable(root: Path) -> tuple[list[Entry], Facts]:
     return entries, facts
 
 
-def test_killed_in_append_the_entry_is_there_whole_or_not_at_all(in_memory: Path, before: Path) -> None:
+def test_killed_in_append_the_entry_is_there_whole_or_not_at_all(tmp_path: Path, before: Path) -> None:
     """Before the commit the journal is as it was; after it the entry is there, once."""
     old = list(read(before).entries())
 
     def acknowledge(store: Store) -> None:
         store.append(EVENT, upgrade_id=None)
-        (in_memory / "death" / "acknowledged").touch()
+        (tmp_path / "death" / "acknowledged").touch()
 
     seen = set()
-    for root in each_death(in_memory, before, acknowledge):
+    for root in each_death(tmp_path, before, acknowledge):
         entries, _ = usable(root)
         assert entries[: len(old)] == old
         added = [entry.event for entry in entries[len(old) :]]
@@ -85,10 +85,10 @@ def test_killed_in_append_the_entry_is_there_whole_or_not_at_all(in_memory: Path
     assert seen == {0, 1}
 
 
-def test_killed_while_the_journal_is_begun_there_is_none_or_a_whole_one(in_memory: Path) -> None:
+def test_killed_while_the_journal_is_begun_there_is_none_or_a_whole_one(tmp_path: Path) -> None:
     """Half a beginning is no hindrance for the next process."""
     seen = set()
-    for root in each_death(in_memory, None, lambda store: None, opening=True):
+    for root in each_death(tmp_path, None, lambda store: None, opening=True):
         was_begun = (folder_of(root) / "generation").exists()
         entries, _ = usable(root)
         assert [entry.seq for entry in entries] == [1]
@@ -96,18 +96,18 @@ def test_killed_while_the_journal_is_begun_there_is_none_or_a_whole_one(in_memor
     assert seen == {False, True}
 
 
-def test_killed_while_a_snapshot_is_kept_nothing_changes(in_memory: Path, before: Path) -> None:
+def test_killed_while_a_snapshot_is_kept_nothing_changes(tmp_path: Path, before: Path) -> None:
     """A snapshot is a cache: with it, without it, half written, the answers are the same."""
     old, facts = list(read(before).entries()), current_facts(read(before))
     state = msgspec.msgpack.encode(facts)
     for root in each_death(
-        in_memory, before, lambda store: store.save_snapshot(PROJECTION, seq=facts.seq, state=state)
+        tmp_path, before, lambda store: store.save_snapshot(PROJECTION, seq=facts.seq, state=state)
     ):
         assert usable(root) == (old, facts)
 
 
 def test_killed_while_history_is_cleared_it_is_the_old_or_the_new_journal(
-    in_memory: Path, before: Path
+    tmp_path: Path, before: Path
 ) -> None:
     """At no line is anything acknowledged lost, and the next process sweeps up what was left."""
     old, facts = list(read(before).entries()), current_facts(read(before))
@@ -123,7 +123,7 @@ def test_killed_while_history_is_cleared_it_is_the_old_or_the_new_journal(
         assert found.until == kept[0].seq - 1
         state = found.state
     seen = set()
-    for root in each_death(in_memory, before, clear):
+    for root in each_death(tmp_path, before, clear):
         entries, again = usable(root)
         is_new = entries[0].seq != 1
         assert [entry for entry in entries if entry.upgrade_id == "u0003"] == kept
