@@ -23,9 +23,8 @@ class HeadNote:
     """The writer's hand on the note."""
 
     def __init__(self, folder: Path) -> None:
-        self._descriptor = os.open(
-            folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._file = os.fdopen(os.open(folder / FILE, flags, 0o600), "r+b", buffering=0)
 
     def write(self, seq: int, chain_hash: bytes) -> None:
         """Note a record that is durable; one write in place, not waited for."""
