@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.__main__ import HOUSE, RED, is_missed, pytest_code, without
+from tests.mutants.__main__ import GREEN, HOUSE, is_missed, outcome, without
 from tests.mutants.guards import GUARDS, Guard
 
 SILLY = Guard(
@@ -36,7 +36,7 @@ def test_a_guard_that_a_test_misses_is_told_and_put_back(tmp_path: Path) -> None
     """The test is red without it, and green again afterwards."""
     house = checkout(tmp_path, "def test_it():\n    assert s.two() == 2")
     assert is_missed(SILLY, house)
-    assert pytest_code(house, SILLY.tests) != RED
+    assert outcome(house, SILLY.tests)[0] == GREEN
 
 
 def test_a_guard_that_no_test_misses_survives(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ HOUSE = Path(__file__).resolve().parents[2]
 LONGEST_S = 900
 """A mutant that hangs its tests is one that they found."""
 GREEN, RED = 0, 1
+LAST_WORDS = 3_000
 
 
 def copied(house: Path, into: Path) -> Path:
@@ -36,18 +37,18 @@ def copied(house: Path, into: Path) -> Path:
     return into
 
 
-def pytest_code(house: Path, tests: Sequence[str]) -> int:
-    """pytest's exit code for these tests in that copy; `RED` when they hang."""
+def outcome(house: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """pytest's exit code for these tests in that copy, `RED` when they hang; and what it printed last."""
     # An installed relup points at the checkout; here the copy goes first.
     environ = {**os.environ, "PYTHONPATH": str(house), "PYTHONDONTWRITEBYTECODE": "1"}
     words = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
-            words, cwd=house, env=environ, capture_output=True, timeout=LONGEST_S, check=False
+            words, cwd=house, env=environ, capture_output=True, text=True, timeout=LONGEST_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return RED
-    return done.returncode
+        return RED, f"no end after {LONGEST_S} s"
+    return done.returncode, done.stdout[-LAST_WORDS:]
 
 
 def without(guard: Guard, text: str) -> str:
@@ -67,32 +68,35 @@ def is_missed(guard: Guard, house: Path) -> bool:
     text = source.read_text("utf-8")
     source.write_text(without(guard, text), "utf-8")
     try:
-        return pytest_code(house, guard.tests) == RED
+        return outcome(house, guard.tests)[0] == RED
     finally:
         source.write_text(text, "utf-8")
 
 
-def tell(guard: Guard, *, missed: bool, took_s: float) -> None:
-    """One line for one guard."""
-    word = "red " if missed else "GREEN"
-    print(f"{word} {took_s:6.1f} s  {guard.file}: {guard.keeps}", flush=True)
+def red_already(guards: Sequence[Guard], house: Path) -> list[str]:
+    """What the tests that are red with every guard in place said."""
+    every_choice = sorted({guard.tests for guard in guards})
+    ended = [outcome(house, tests) for tests in every_choice]
+    return [said for code, said in ended if code != GREEN]
 
 
 def main(words: str = "") -> int:
-    """Remove every chosen guard; the exit code is 1 when a test misses none of one."""
+    """Remove every chosen guard; the exit code is 1 when no test misses one of them."""
     guards = [guard for guard in GUARDS if words in f"{guard.file}: {guard.keeps}"]
     with tempfile.TemporaryDirectory(prefix="relup-mutants-") as folder:
         house = copied(HOUSE, Path(folder))
-        every_test = sorted({test for guard in guards for test in guard.tests})
-        if pytest_code(house, every_test) != GREEN:
-            print(f"mutants: the tests are not green with every guard in place: {' '.join(every_test)}")
+        for said in (red := red_already(guards, house)):
+            print(said)
+        if red:
+            print("mutants: tests are red with every guard in place, so they would prove nothing")
             return 1
         survived = 0
         for guard in guards:
             began = time.monotonic()
             missed = is_missed(guard, house)
-            tell(guard, missed=missed, took_s=time.monotonic() - began)
             survived += not missed
+            word = "red  " if missed else "GREEN"
+            print(f"{word} {time.monotonic() - began:6.1f} s  {guard.file}: {guard.keeps}", flush=True)
     print(
         f"mutants: {len(guards)} guards removed, {len(guards) - survived} missed by a test, {survived} survived"
     )
