@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from engine.plan import ResolvedHop, planned_steps, recorded_steps
-from engine.release.hop import Hop
+from engine.plan import recorded_steps
 from engine.state import UpgradeState, folded
 from engine.steps import (
     ChangeCode,
@@ -110,9 +109,3 @@ def state_after(*events: AnyEvent, steps: Iterable[Step] = REVERSIBLE) -> Upgrad
     state = folded(entries_of([REQUESTED, plan_of(steps), *events]))
     assert state is not None
     return state
-
-
-def resolved_steps(hop: Hop, **found: Any) -> tuple[Step, ...]:
-    """What is planned for a hop whose names mean what `found` says."""
-    nothing: dict[str, Any] = {"modules": {}, "applications": {}, "path_moves": ()}
-    return planned_steps(ResolvedHop(hop=hop, **(nothing | found)))
