@@ -1,8 +1,11 @@
 """Distribution over TLS, with the node's own option file and certificates made here."""
 
+import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -52,6 +55,7 @@ def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(optfile: Path, t
             assert connection.call("erlang", "hd", [[large]], timeout_s=60) == large
             for number in range(50):
                 assert connection.call("erlang", "abs", [-number], timeout_s=60) == number
+            ask_from_many_threads(node)
             time.sleep(7)  # longer than the node waits for a sign of life
             assert connection.call("erlang", "abs", [-1], timeout_s=60) == 1
         stranger = make_dist_optfile(tmp_path / "strangers")
@@ -64,6 +68,46 @@ def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(optfile: Path, t
     finally:
         node.end()
         give_back(port)
+
+
+class WatchedSocket(ssl.SSLSocket):
+    """Remembers which threads sent and received over it once it did not block any more."""
+
+    users: ClassVar[set[str]] = set()
+
+    def send(self, *args: Any, **named: Any) -> int:
+        self._note()
+        return super().send(*args, **named)
+
+    def recv_into(self, *args: Any, **named: Any) -> int:
+        self._note()
+        return super().recv_into(*args, **named)
+
+    def _note(self) -> None:
+        if not self.getblocking():
+            self.users.add(threading.current_thread().name)
+
+
+def ask_from_many_threads(node: "TlsNode") -> None:
+    """A TLS session may break when one thread reads it while another writes: only the I/O thread may."""
+    tls = context_from_optfile(node.optfile)
+    tls.sslsocket_class = WatchedSocket
+    wrong: list[object] = []
+
+    def ask(thread: int) -> None:
+        for number in range(20):
+            question = (thread, number, bytes(100_000))
+            if connection.call("erlang", "hd", [[question]], timeout_s=60) != question:
+                wrong.append((thread, number))
+
+    with Connection(node.address, cookie=Cookie(COOKIE), tls=tls, timeout_s=20) as connection:
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert WatchedSocket.users == {f"node {node.name}"}
 
 
 def test_tls_to_a_node_that_has_none_is_told(shared_node: PlainNode, optfile: Path) -> None:
