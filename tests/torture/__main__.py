@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 from fixtures.build import Built, build
-from tests.torture.play import Lost, Stuck, Torn, Torture
+from tests.torture.oracle import Lost, Stuck, Torn
+from tests.torture.play import Torture
 from tests.torture.real import torture_real
 from tests.torture.small import make_small
 

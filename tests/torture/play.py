@@ -14,9 +14,7 @@ from engine.options import Options
 from engine.place import Place
 from engine.progress import Silent
 from engine.recovery import recover
-from engine.release.beam import file_md5s
 from engine.release.package import open_package
-from engine.release.tree import ReleaseTree
 from engine.run import House
 from engine.state import Phase
 from engine.upgrade import upgrade
@@ -26,23 +24,12 @@ from journal.events import Direction
 from journal.reader import read
 from tests.fake_node import FakeVm, VmDies
 from tests.torture.far import FarNode, Tool
-from tests.torture.small import PROCESSES, Small, booted, fresh_root
+from tests.torture.oracle import Lost, Stuck, require_one_release
+from tests.torture.small import Small, booted, fresh_root
 
 LONGEST_STEP_S = 0.002
 TOOL_TIMEOUT_S = 60
 MOST_KILLS = 4
-
-
-class Stuck(AssertionError):
-    """No recovery brings the node to an end."""
-
-
-class Torn(AssertionError):
-    """The node, the files and the journal do not agree on one release."""
-
-
-class Lost(AssertionError):
-    """A process, or an acknowledged entry, is gone."""
 
 
 @dataclass
@@ -171,38 +158,7 @@ class Torture:
         """One release everywhere, and nobody gone; which release."""
         state = last_upgrade(read(Place(self.root).journal))
         succeeded = state is not None and state.phase == Phase.SUCCEEDED
-        vm = self.vm
-        restarted = state is not None and state.node is not None and state.node.creation != vm.start_number
-        target = Place(self.root).tree("5.10.5")
-        wanted = self._md5s(target if succeeded else self.root)
-        live = {module: md5 for module, (md5, _) in vm.modules.items()}
-        if live != wanted:
-            differing = sorted(module for module in live | wanted if live.get(module) != wanted.get(module))
-            raise Torn(f"succeeded: {succeeded}, restarted: {restarted}, but other code runs: {differing}")
-        marker = Place(self.root).marker.read_text() if Place(self.root).marker.exists() else None
-        if marker != ("5.10.5" if succeeded else None):
-            raise Torn(f"succeeded: {succeeded}, but relup/current says {marker}")
-        if target.exists() != succeeded:
-            raise Torn(f"succeeded: {succeeded}, but the target's tree is there: {target.exists()}")
-        if misfits := vm.misfits():
-            raise Torn(f"states do not fit the code: {misfits}")
-        leftovers = [
-            path.name for path in Place(self.root).relup.iterdir() if path.name.startswith(".staging")
-        ]
-        if leftovers:
-            raise Torn(f"left over: {leftovers}")
-        self._judge_processes()
+        require_one_release(self.vm, self.root, at_target=succeeded)
         if self._entries() < getattr(self, "_acknowledged", 0):
             raise Lost("the journal lost entries")
         return "target" if succeeded else "base"
-
-    def _judge_processes(self) -> None:
-        for module, number in PROCESSES.items():
-            there = [process for process in self.vm.processes.values() if process.module == module]
-            if len(there) != number:
-                raise Lost(f"{len(there)} of {number} processes of {module} are left")
-            if any(process.suspended for process in there):
-                raise Stuck(f"processes of {module} are suspended")
-
-    def _md5s(self, tree: Path) -> dict[str, str]:
-        return file_md5s(ReleaseTree.read(tree).modules)
