@@ -26,8 +26,16 @@ from journal.opening import create_or_open
 
 def requester(tool_version: str) -> Requester:
     """Who runs this command. Called before privileges are dropped: the journal names the person."""
-    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    user = os.environ.get("SUDO_USER") or _user_name()
     return Requester(user=user, host=socket.gethostname(), pid=os.getpid(), tool_version=tool_version)
+
+
+def _user_name() -> str:
+    """The name of this process's user; its number where the machine knows no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def require_writable(place: Place) -> None:
@@ -39,7 +47,7 @@ def require_writable(place: Place) -> None:
     for folder in (place.root, place.relup):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             raise NoWritePermission(
-                f"The user {getpass.getuser()} may not write to {folder}.",
+                f"The user {_user_name()} may not write to {folder}.",
                 next="Run relup as the user that runs the node, or as root.",
             )
 
