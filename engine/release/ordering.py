@@ -16,6 +16,7 @@ def callees_first(modules: Iterable[str], calls: Mapping[str, frozenset[str]]) -
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
+    waiting: set[str] = set()
     groups: list[tuple[str, ...]] = []
     for root in wanted:
         if root in index:
@@ -23,20 +24,23 @@ def callees_first(modules: Iterable[str], calls: Mapping[str, frozenset[str]]) -
         work = [(root, iter(sorted(calls.get(root, frozenset()) & known)))]
         index[root] = low[root] = len(index)
         stack.append(root)
+        waiting.add(root)
         while work:
             module, callees = work[-1]
-            callee = next((name for name in callees if name not in index or name in stack), None)
+            callee = next((name for name in callees if name not in index or name in waiting), None)
             if callee is None:
                 work.pop()
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[module])
                 if low[module] == index[module]:
                     groups.append(_popped(stack, until=module))
+                    waiting.difference_update(groups[-1])
             elif callee in index:
                 low[module] = min(low[module], index[callee])
             else:
                 index[callee] = low[callee] = len(index)
                 stack.append(callee)
+                waiting.add(callee)
                 work.append((callee, iter(sorted(calls.get(callee, frozenset()) & known))))
     return groups
 
