@@ -27,6 +27,9 @@ def command(
     tarball: Annotated[Path, typer.Argument(help="The target package; its .sha256 lies beside it.")],
     force: Annotated[bool, typer.Option("--force", help="Plan although data/patches holds beams.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help=STRICT)] = False,
+    trust_script: Annotated[
+        bool, typer.Option("--trust-script", help="Have the node evaluate hop files that are scripts.")
+    ] = False,
     allow: Annotated[list[str] | None, typer.Option("--allow", metavar="CODE:SUBJECT", help=ALLOW)] = None,
 ) -> None:
     """Show what an upgrade to the release in TARBALL would do, step by step, and change nothing.
@@ -38,7 +41,11 @@ def command(
     """
     from engine.options import Options
 
-    show_plan(context.obj, tarball, options=Options(force=force, strict=strict, waivers=tuple(allow or ())))
+    show_plan(
+        context.obj,
+        tarball,
+        options=Options(force=force, strict=strict, trust_script=trust_script, waivers=tuple(allow or ())),
+    )
 
 
 def show_plan(context: Context, tarball: Path, *, options: "Options") -> None:

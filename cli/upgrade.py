@@ -45,6 +45,9 @@ def command(
         int, typer.Option(min=0, help="Client connections the hop may end before it is rolled back.")
     ] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse for warnings as for errors.")] = False,
+    trust_script: Annotated[
+        bool, typer.Option("--trust-script", help="Have the node evaluate hop files that are scripts.")
+    ] = False,
     allow: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +73,7 @@ def command(
         max_lost=max_lost,
         plan_id=plan,
         strict=strict,
+        trust_script=trust_script,
         waivers=tuple(allow or ()),
     )
     if dry_run:

@@ -18,6 +18,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_lost: Connections the hop may end before it is rolled back.
         plan_id: Refuse when anything differs from this plan.
         strict: Findings that are warnings refuse as errors do.
+        trust_script: Hop files that are scripts are evaluated in the node.
         waivers: Findings accepted one by one, `CODE:SUBJECT`.
     """
 
@@ -30,6 +31,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_lost: int = 0
     plan_id: str | None = None
     strict: bool = False
+    trust_script: bool = False
     waivers: tuple[str, ...] = ()
 
     def recorded(self) -> dict[str, Any]:

@@ -7,8 +7,9 @@ findings to the pure plan maker. `plan`, `upgrade` and a recovery that begins ag
 import msgspec
 
 from engine.changes import Changes
-from engine.errors import BadRequest, UnfitNode
+from engine.errors import BadRelease, BadRequest, UnfitNode
 from engine.incarnation import observation
+from engine.node.errors import RemoteException
 from engine.plan import ResolvedHop, plan_id, planned_steps, recorded_steps
 from engine.prospect import Prospect
 from engine.readback import listed
@@ -18,12 +19,14 @@ from engine.release.catalog import catalog_folders, read_catalog
 from engine.release.comparison import Comparison, compare_trees
 from engine.release.compatibility import Check, check_trees, check_versions, require
 from engine.release.findings import judge, require_safe
+from engine.release.hop import Hop
 from engine.release.marker import read_marker
 from engine.release.rehearsal import rehearse
 from engine.release.resolution import Resolution, resolve
 from engine.release.tree import ReleaseTree, check_whole
 from engine.release.version import parse_version
 from engine.run import Run
+from engine.term import Term
 from engine.truth import known_trees, live_release
 from journal.events import PlanResolved
 
@@ -50,6 +53,12 @@ class ProcessesSuspended(UnfitNode):
     """Somebody has suspended processes in the node already."""
 
     name = "processes_suspended"
+
+
+class ScriptRaised(BadRelease):
+    """A hop file that is a script was trusted, evaluated, and raised."""
+
+    name = "script_raised"
 
 
 class PlanChanged(BadRequest):
@@ -90,8 +99,7 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     require(checks)
     _check_nobody_suspended(run)
     progress.step("resolve the hop")
-    catalog = read_catalog(catalog_folders(place.root, given=run.house.catalog))
-    hop = catalog.hop(str(live.version), str(target.version))
+    hop = _hop(run, str(live.version), str(target.version))
     loaded = node.module_md5s()
     resolution = resolve(hop, live=live, target=target, loaded=loaded)
     comparison = compare_trees(live, target)
@@ -114,6 +122,23 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     rehearse(target.root, version=str(target.version), erts_version=target.erts_version, root=place.root)
     changes = Changes(node, live=live, target=target, deployed=place.tree(str(target.version)), loaded=loaded)
     return _recorded(run, changes.resolved(hop, resolution), marker), prospect
+
+
+def _hop(run: Run, from_version: str, target_version: str) -> Hop:
+    """The hop of the catalog; scripts are evaluated only when they are trusted and no plain file has it."""
+    catalog = read_catalog(catalog_folders(run.house.place.root, given=run.house.catalog))
+    if run.options.trust_script and (from_version, target_version) not in catalog.pairs:
+        catalog = catalog.trusting(lambda text: _value_of_script(run, text))
+    return catalog.hop(from_version, target_version)
+
+
+def _value_of_script(run: Run, text: str) -> Term:
+    try:
+        return run.node.evaluate_script(text)
+    except RemoteException as raised:
+        raise ScriptRaised(
+            f"A trusted hop script raised in the node: {raised.happened}", next="Correct the script."
+        ) from raised
 
 
 def _checks(run: Run, *, live: ReleaseTree, target: ReleaseTree, marker: str | None) -> tuple[Check, ...]:

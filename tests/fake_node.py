@@ -13,6 +13,8 @@ from typing import Literal
 
 from engine.node import door
 from engine.node.errors import AgentBusy, ConnectionLost, NodeDown
+from engine.release.terms import read_term
+from engine.term import Term
 
 Trouble = Literal["crash", "block", "silent", "late"]
 
@@ -382,6 +384,11 @@ class FakeNode:
     def connections(self) -> int | None:
         vm = self._living()
         return sum(process.client_id is not None for process in vm.processes.values())
+
+    def evaluate_script(self, text: str) -> Term:
+        """No Erlang here: a script that is one plain term is its own value."""
+        self._living()
+        return read_term(text)
 
     # ------------------------------------------------------------ changing
 

@@ -269,6 +269,14 @@ class Node(Protocol):
         """EMQX's own count of MQTT connections; None when it has no such counter."""
         ...
 
+    def evaluate_script(self, text: str) -> Term:
+        """The value of an Erlang script, evaluated in the node: only for hop files that an operator trusts.
+
+        Raises:
+            RemoteException: It raised.
+        """
+        ...
+
     # changing
     def perform(
         self, key: StepKey, order: StepOrder, *, on_progress: Callable[[StepProgress], None] | None = None

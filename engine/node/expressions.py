@@ -48,6 +48,26 @@ case erlang:function_exported(emqx_cm, get_connected_client_count, 0) of
 end.
 """
 
+SCRIPT = """
+Split = fun
+    Split([], [], Done) -> lists:reverse(Done);
+    Split([], Seen, Done) -> lists:reverse([lists:reverse(Seen) | Done]);
+    Split([{dot, _} = Dot | Rest], Seen, Done) -> Split(Rest, [], [lists:reverse([Dot | Seen]) | Done]);
+    Split([Token | Rest], Seen, Done) -> Split(Rest, [Token | Seen], Done)
+end,
+{ok, Tokens, _} = erl_scan:string(unicode:characters_to_list(Text)),
+element(1, lists:foldl(
+    fun(Part, {_, Bound}) ->
+        {ok, Exprs} = erl_parse:parse_exprs(Part),
+        {value, Value, Now} = erl_eval:exprs(Exprs, Bound),
+        {Value, Now}
+    end,
+    {undefined, erl_eval:new_bindings()},
+    Split(Tokens, [], [])
+)).
+"""
+"""What file:script/1 does with a file's text: every expression in turn, the value of the last."""
+
 PARSED = """
 Parsed = fun(Text) ->
     {ok, Tokens, _} = erl_scan:string(unicode:characters_to_list(Text)),

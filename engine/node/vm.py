@@ -6,7 +6,7 @@ said to the agent is `engine.node.agent`; what is asked, `engine.node.expression
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from engine.agent.compiler import compile_outside
 from engine.agent.source import agent_source, walk_source
@@ -92,6 +92,9 @@ class Vm:
     def connections(self) -> int | None:
         count = self._read(expressions.CONNECTIONS)
         return count if isinstance(count, int) else None
+
+    def evaluate_script(self, text: str) -> Term:
+        return cast("Term", self._read(expressions.SCRIPT, Text=text.encode()))
 
     # ------------------------------------------------------------ changing
 

@@ -24,7 +24,7 @@ from engine.node.door import (
     StepOrder,
     StepReport,
 )
-from engine.term import Atom
+from engine.term import Atom, charlist
 
 COUNTERS = 12
 
@@ -99,6 +99,11 @@ class NodeContract:
         assert subject.node.module_md5s(["counter", "no_such_module"]) == {"counter": file.md5}
         assert subject.node.module_files(["counter", "no_such_module"]) == {"counter": file.file}
         assert subject.node.module_md5s().items() >= {"counter": file.md5}.items()
+
+    def test_a_script_that_is_a_plain_term_is_its_own_value(self, subject: Subject) -> None:
+        """What is evaluated is the text as it stands, comments and the last dot included."""
+        value = subject.node.evaluate_script('%% a hop\n#{from_version => "5.10.4", steps => [one]}.\n')
+        assert value == {Atom("from_version"): charlist("5.10.4"), Atom("steps"): [Atom("one")]}
 
     def test_users_are_counted(self, subject: Subject) -> None:
         """Every process whose callback module it is, and none for a module nobody runs."""
