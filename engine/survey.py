@@ -4,6 +4,9 @@ It asks the staged tree, the live node, the catalog and RootDir, refuses what ca
 findings to the pure plan maker. `plan`, `upgrade` and a recovery that begins again all pass here.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import msgspec
 
 from engine.changes import Changes
@@ -73,7 +76,7 @@ def check_patches(run: Run) -> None:
     Raises:
         PatchesPresent
     """
-    patches = sorted((run.house.data_dir / "patches").glob("*.beam"))
+    patches = _patch_files(run)
     if patches and not run.options.force:
         names = listed([patch.name for patch in patches])
         raise PatchesPresent(
@@ -121,7 +124,7 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     progress.step("rehearse the boot")
     rehearse(target.root, version=str(target.version), erts_version=target.erts_version, root=place.root)
     changes = Changes(node, live=live, target=target, deployed=place.tree(str(target.version)), loaded=loaded)
-    return _recorded(run, changes.resolved(hop, resolution), marker), prospect
+    return _recorded(run, changes.resolved(hop, resolution), marker, loaded), prospect
 
 
 def _hop(run: Run, from_version: str, target_version: str) -> Hop:
@@ -169,7 +172,11 @@ def _processes(run: Run, comparison: Comparison, resolution: Resolution) -> dict
 
 
 def _patches(run: Run) -> frozenset[str]:
-    return frozenset(path.stem for path in (run.house.data_dir / "patches").glob("*.beam"))
+    return frozenset(path.stem for path in _patch_files(run))
+
+
+def _patch_files(run: Run) -> list[Path]:
+    return sorted((run.house.data_dir / "patches").glob("*.beam"))
 
 
 def live_tree(run: Run) -> ReleaseTree:
@@ -197,7 +204,7 @@ def _check_nobody_suspended(run: Run) -> None:
         )
 
 
-def _recorded(run: Run, resolved: ResolvedHop, marker: str | None) -> PlanResolved:
+def _recorded(run: Run, resolved: ResolvedHop, marker: str | None, loaded: Mapping[str, str]) -> PlanResolved:
     hop = resolved.hop
     steps = recorded_steps(planned_steps(resolved))
     package = run.package_sha256
@@ -209,7 +216,8 @@ def _recorded(run: Run, resolved: ResolvedHop, marker: str | None) -> PlanResolv
             "node": msgspec.to_builtins(facts),
             "steps": msgspec.to_builtins(steps),
             "marker": marker,
-            "patches": sorted(_patches(run)),
+            "live": dict(loaded),
+            "patches": {path.name: path.stat().st_mtime_ns for path in _patch_files(run)},
         }
     )
     if run.options.plan_id not in (None, identity):
