@@ -23,7 +23,7 @@ RUNS = int(os.environ.get("PAUSE_RUNS", "5"))
 SIZES = tuple(map(int, os.environ.get("PAUSE_SIZES", "1000 10000 100000").split()))
 MODULES = (500, 2500)
 REQUESTS_PER_MS = 2
-BUSY_OF = 1000
+BUSY_OF = 10_000
 BUSY_SHARE = 0.02
 BUSY_MS = 200
 MS = 1000
@@ -165,24 +165,24 @@ def _growth(felt: dict[int, dict[str, Felt]]) -> list[Row]:
 
 
 def _busy_rows(felt: dict[str, Felt]) -> list[Row]:
-    ours_total, official = felt["ours"], felt["official order"]
-    ratio = ours_total.total / official.total
+    one, official = felt["ours"], felt["official order"]
+    ratio = one.worst / official.worst
     return [
         Row(
-            name=f"pause: {BUSY_OF} processes, 2 % busy: whole hop",
-            value=ours_total.total / MS,
+            name=f"pause: {BUSY_OF} processes, 2 % busy: worst latency",
+            value=one.worst / MS,
             unit="ms",
-            baseline=official.total / MS,
+            baseline=official.worst / MS,
             ratio=ratio,
             goal="≤ 0.1 of the official order",
             met=ratio <= 0.1,
         ),
         Row(
-            name=f"pause: {BUSY_OF} processes, 2 % busy: worst latency",
-            value=ours_total.worst / MS,
+            name=f"pause: {BUSY_OF} processes, 2 % busy: whole hop",
+            value=one.total / MS,
             unit="ms",
-            baseline=official.worst / MS,
-            ratio=ours_total.worst / official.worst,
+            baseline=official.total / MS,
+            ratio=one.total / official.total,
         ),
     ]
 

@@ -34,11 +34,15 @@ collect(Took, Worst) ->
         {report, From} -> From ! {Took, Worst}
     end.
 
-%% {WorstUs, P99Us, Answers, Alive}
+%% {WorstUs, P99Us, Answers, Alive}. Every connection is called twice in the end: a state that does not fit the
+%% code shows when the code is next used.
 stop() ->
     pause_sender ! {stop, self()},
     receive {sent, _} -> ok end,
     timer:sleep(300),
+    Nobody = spawn(fun() -> ok end),
+    [[Pid ! {ping, Nobody, 0} || _ <- [1, 2]] || Pid <- pause_app:connections()],
+    timer:sleep(1000),
     pause_collector ! {report, self()},
     receive
         {Took, Worst} ->
@@ -49,8 +53,9 @@ stop() ->
 
 %% The first Count connections spend all their time in callbacks of Ms.
 busy(Count, Ms) ->
-    [begin timer:sleep(1), Pid ! {busy, Ms} end || Pid <- lists:sublist(pause_app:connections(), Count)],
-    ok.
+    Busy = lists:sublist(pause_app:connections(), Count),
+    [erlang:send_after(rand:uniform(Ms), Pid, {busy, Ms}) || Pid <- Busy],
+    timer:sleep(2 * Ms).
 
 %% One after the other: suspend all, load, change all, resume all; who does not answer is passed over.
 official(Module, File, Vsn) ->

@@ -84,18 +84,39 @@ pause_times(Rows) ->
 
 %% ---------------------------------------------------------------- asking and waiting
 
-%% Writes down what is asked, then asks. Who owes an older answer still pays once.
+%% Asks all, in portions: the next one as soon as half of the last has answered, so that a process is done with
+%% while it is in the caches; but nobody waits long for those who are busy.
+ask(_, _, [], _) ->
+    ok;
 ask(Question, Request, Numbers, Rows) ->
-    Owed = owed(Question),
-    [
-        begin
-            asked(Question, N, Rows),
-            owes(N, Owed, Rows),
-            send(Question, Request, N, Rows)
-        end
-     || N <- Numbers
-    ],
-    ok.
+    Before = pending(0, Rows),
+    Rest = ask_some(portion(), Question, Request, Numbers, Rows),
+    half_answered(Before + portion() div 2, Rows),
+    ask(Question, Request, Rest, Rows).
+
+portion() -> 64.
+
+%% Writes down what is asked, then asks. Who owes an older answer still pays once.
+ask_some(0, _, _, Rest, _) ->
+    Rest;
+ask_some(_, _, _, [], _) ->
+    [];
+ask_some(Left, Question, Request, [N | Rest], Rows) ->
+    asked(Question, N, Rows),
+    owes(N, owed(Question), Rows),
+    send(Question, Request, N, Rows),
+    ask_some(Left - 1, Question, Request, Rest, Rows).
+
+half_answered(Pending, Rows) ->
+    case pending(0, Rows) =< Pending of
+        true ->
+            ok;
+        false ->
+            receive
+                paid -> half_answered(Pending, Rows)
+            after 2 -> ok
+            end
+    end.
 
 %% The numbers of those who owe the answer to a change already.
 asked(Rows) ->
@@ -125,7 +146,7 @@ settle_until(Deadline, #rows{watching = Watching} = Rows) ->
             [];
         _ ->
             receive
-                settled ->
+                paid ->
                     settle_until(Deadline, Rows);
                 {'DOWN', Ref, process, _, Reason} when is_map_key(Ref, Watching) ->
                     gone(maps:get(Ref, Watching), Reason, Rows),
@@ -166,7 +187,7 @@ kill(Numbers, #rows{pids = Pids} = Rows) ->
 %% ---------------------------------------------------------------- the keeper's part
 
 %% What an answer makes true. Whoever has changed is resumed at once where resuming waits for nobody else.
-%% `settled` as soon as nothing is owed, else `owing`.
+%% `paid` when the hand should look, else `nothing`.
 record(suspend, N, _, Rows) ->
     set(N, since(), erlang:monotonic_time(microsecond), Rows),
     set(N, motion(), motion(suspended), Rows),
@@ -182,7 +203,7 @@ record(change, N, ok, Rows) ->
             set(N, motion(), motion(resuming), Rows),
             set(N, owed(), owed(resume), Rows),
             send(resume, resume, N, Rows),
-            owing;
+            nothing;
         false ->
             paid(N, Rows)
     end;
@@ -191,7 +212,7 @@ record(down, N, ok, Rows) ->
     paid(N, Rows);
 record(probe, N, _, #rows{pids = Pids} = Rows) ->
     lists:member(get(N, owed(), Rows), [owed(change), owed(down)]) andalso exit(element(N, Pids), kill),
-    owing;
+    nothing;
 record(_, N, Failure, Rows) ->
     ets:insert(relup_agent_record, {{failed, N}, Failure}),
     paid(N, Rows).
@@ -217,12 +238,13 @@ again(_, N, Rows) -> send(probe, relup_probe, N, Rows).
 
 paid(N, #rows{cells = Cells} = Rows) ->
     case atomics:exchange(Cells, cell(N, owed()), owed(nothing)) of
-        0 -> owing;
-        _ -> settled(pending(-1, Rows))
+        0 -> nothing;
+        _ -> news(pending(-1, Rows))
     end.
 
-settled(Left) when Left =< 0 -> settled;
-settled(_) -> owing.
+%% The hand is woken now and then, and by the last answer.
+news(Left) when Left =< 0; Left rem 16 =:= 0 -> paid;
+news(_) -> nothing.
 
 %% How many owe an answer, after adding Change.
 pending(Change, #rows{cells = Cells, pids = Pids}) ->

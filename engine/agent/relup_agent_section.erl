@@ -64,7 +64,6 @@ keep(Starter, Key, Order, Client) ->
     keeps(start_guard(spawn(fun hand/0))).
 
 keeps(Guard) ->
-    process_flag(priority, high),
     write(keeper, self()),
     keeping(value(section), none, Guard, none).
 
@@ -88,8 +87,7 @@ keeping(Section, Hand, Guard, Rows) ->
 known(none) -> value(rows);
 known(Rows) -> Rows.
 
-%% The hand is told once, when nothing is owed any more.
-tell(settled, Hand) when is_pid(Hand) -> Hand ! settled;
+tell(paid, Hand) when is_pid(Hand) -> Hand ! paid;
 tell(_, _) -> ok.
 
 %% The name and the table go first: whoever hears of the end may start the next section at once.
@@ -108,7 +106,6 @@ succeed() ->
     end,
     true = register(relup_agent_record, self()),
     ets:setopts(relup_agent_record, {heir, value(guard), kept}),
-    process_flag(priority, high),
     write(keeper, self()),
     case value(report, none) of
         none ->
@@ -163,7 +160,6 @@ hand() ->
     end.
 
 hand(none, Nth) when Nth =< 5 ->
-    process_flag(priority, high),
     write(hand, self()),
     relup_agent_record ! {relup_hand, self()},
     receive
