@@ -125,9 +125,7 @@ def _closed_map(parts: list[Any]) -> Any:
 
 
 def _opened_fun(encoded: bytes, offset: int) -> tuple[_Open, int]:
-    start = offset
-    (size,) = _U32(encoded, offset)
-    need(encoded, offset, size)
+    need(encoded, offset, _U32(encoded, offset)[0])
     arity = encoded[offset + 4]
     uniq = encoded[offset + 5 : offset + 21]
     (index,) = _U32(encoded, offset + 21)
@@ -137,8 +135,6 @@ def _opened_fun(encoded: bytes, offset: int) -> tuple[_Open, int]:
     old_index, offset = typed(encoded, offset, int)
     old_uniq, offset = typed(encoded, offset, int)
     pid, offset = typed(encoded, offset, Pid)
-    if offset + free > start + size:
-        raise DecodeError(f"a fun has no room for {free} variables", offset=offset)
 
     def close(variables: list[Any]) -> Fun:
         return Fun(module, arity, uniq, index, old_index, old_uniq, pid, tuple(variables))

@@ -10,7 +10,7 @@ words = st.integers(0, 2**32 - 1)
 atoms = st.text(st.characters(codec="utf-8"), max_size=40).map(Atom)
 integers = st.one_of(
     st.integers(),
-    st.binary(min_size=250, max_size=270).map(lambda digits: int.from_bytes(digits, "little", signed=True)),
+    st.binary(min_size=254, max_size=258).map(lambda digits: int.from_bytes(digits, "little", signed=True)),
     st.sampled_from([255, 256, 2**31 - 1, 2**31, -(2**31)]),
 )
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -24,7 +24,7 @@ pids = st.builds(Pid, nodes, words, words, words)
 ports = st.builds(Port, nodes, st.integers(0, 2**64 - 1), words)
 references = st.builds(Reference, nodes, words, st.lists(words, min_size=1, max_size=5).map(tuple))
 exports = st.builds(Export, atoms, atoms, st.integers(0, 255))
-texts = st.one_of(atoms, integers, floats, st.binary(max_size=300), bit_strings)
+texts = st.one_of(atoms, integers, floats, st.binary(max_size=40), bit_strings)
 scalars = st.one_of(texts, pids, ports, references, exports)
 
 
@@ -39,7 +39,7 @@ def composed(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.lists(parts, max_size=6), st.lists(parts, max_size=6).map(tuple), improper, maps)
 
 
-terms: st.SearchStrategy[Term] = st.recursive(scalars, composed, max_leaves=25)
+terms: st.SearchStrategy[Term] = st.recursive(scalars, composed, max_leaves=12)
 """Any term."""
-text_terms: st.SearchStrategy[Term] = st.recursive(texts, composed, max_leaves=25)
+text_terms: st.SearchStrategy[Term] = st.recursive(texts, composed, max_leaves=12)
 """Any term that Erlang text can hold."""

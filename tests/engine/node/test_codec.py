@@ -233,9 +233,12 @@ SAMPLE = encode(
 
 def test_a_term_cut_anywhere_is_refused() -> None:
     """Every proper prefix is a DecodeError, never another error and never a term."""
-    for size in range(len(SAMPLE)):
-        with pytest.raises(DecodeError):
-            decode(SAMPLE[:size])
+    samples = [SAMPLE, encode(b"binary"), encode(charlist("text")), encode(2**70), encode(2**3000)]
+    samples += [encode(BitString(b"ab\xe0", 3)), encode(Atom("atom")), b"\x83" + OLD_FORMS[3][1]]
+    for sample in samples:
+        for size in range(len(sample)):
+            with pytest.raises(DecodeError):
+                decode_next(sample[:size], 0)
 
 
 def test_bytes_behind_a_term_are_refused() -> None:
