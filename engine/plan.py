@@ -56,7 +56,7 @@ class ResolvedHop(msgspec.Struct, frozen=True, kw_only=True):
 
     hop: Hop
     modules: Mapping[str, ModuleChange]
-    """Those that instructions name one by one."""
+    """Those that instructions name one by one, and those that its package brings for its functions."""
     applications: Mapping[str, ApplicationChange]
     path_moves: tuple[PathMove, ...]
 
@@ -93,7 +93,7 @@ def plan_id(parts: Mapping[str, object]) -> str:
 
 
 def _live_steps(resolved: ResolvedHop) -> list[Step]:
-    steps: list[Step] = []
+    steps = _brought(resolved)
     for instruction in resolved.hop.instructions:
         step = _step_of(resolved, instruction)
         if step is None:
@@ -103,6 +103,13 @@ def _live_steps(resolved: ResolvedHop) -> list[Step]:
             steps.pop()
         steps.append(step)
     return _with_check_before_functions(steps)
+
+
+def _brought(resolved: ResolvedHop) -> list[Step]:
+    """The modules that no instruction names: functions of the hop are in them, so they come first."""
+    named = set(resolved.hop.modules())
+    brought = tuple(change for module, change in resolved.modules.items() if module not in named)
+    return [LoadModules(modules=brought)] if brought else []
 
 
 def _with_check_before_functions(steps: list[Step]) -> list[Step]:

@@ -16,7 +16,7 @@ from engine.release.errors import (
     CorruptBeam,
     ModuleNotFound,
 )
-from engine.release.hop import Hop
+from engine.release.hop import Apply, Hop
 from engine.release.tree import ReleaseTree
 
 _OTHER_HOP = "Correct the hop, or get the hop file that belongs to this target from its author."
@@ -58,7 +58,8 @@ class Resolution:
     """All that a hop names, found.
 
     Attributes:
-        modules: Those that instructions name one by one.
+        modules: Those that instructions name one by one, and before them those that the hop's package brings
+            for its own functions.
         callback_module: The module whose functions the callbacks are; None when there are none.
     """
 
@@ -85,21 +86,41 @@ def resolve(hop: Hop, *, live: ReleaseTree, target: ReleaseTree, loaded: Collect
         CallbackNotFound: No callback module will be loaded when the callbacks run.
         CorruptBeam: A beam is damaged, or is of another module than its name says.
     """
-    modules = {module: _found_module(module, hop, target) for module in dict.fromkeys(hop.modules())}
+    named = [*_brought(hop, target, loaded), *hop.modules()]
+    modules = {module: _found_module(module, hop, target) for module in dict.fromkeys(named)}
     applications = {name: _found_application(name, live, target) for name in dict.fromkeys(hop.restarted())}
     resolution = Resolution(modules, applications, None)
     callback = _callback_module(hop, {*loaded, *resolution.becomes_live()}) if hop.callbacks else None
     return Resolution(modules, applications, callback)
 
 
+def _brought(hop: Hop, target: ReleaseTree, loaded: Collection[str]) -> list[str]:
+    """The modules that the hop's functions are in and that only its package has.
+
+    In the official tool they are loaded with its plugin; no instruction names them.
+    """
+    called = [hop.callback_modules[0]] if hop.callbacks else []
+    called += [each.module for each in hop.instructions if isinstance(each, Apply)]
+    return [
+        module
+        for module in called
+        if module not in loaded and target.module_file(module) is None and _packaged(module, hop) is not None
+    ]
+
+
+def _packaged(module: str, hop: Hop) -> Path | None:
+    """The module's beam in the hop's package."""
+    files = (ebin / f"{module}.beam" for ebin in hop.ebins)
+    return next((file for file in files if file.is_file()), None)
+
+
 def _found_module(module: str, hop: Hop, target: ReleaseTree) -> FoundModule:
     file = target.module_file(module)
     if file is not None:
         return _read(module, file)
-    for ebin in hop.ebins:
-        packaged = ebin / f"{module}.beam"
-        if packaged.is_file():
-            return _read(module, packaged, from_package=True)
+    packaged = _packaged(module, hop)
+    if packaged is not None:
+        return _read(module, packaged, from_package=True)
     raise ModuleNotFound(
         f"the hop names the module {module}, which neither the release {target.version} nor the hop's package has",
         next=_OTHER_HOP,

@@ -88,6 +88,16 @@ def test_neighbouring_loads_become_one_step_and_others_do_not() -> None:
     ]
 
 
+def test_what_only_the_package_brings_is_loaded_before_anything_that_calls_it() -> None:
+    """No instruction names it; it joins the loads that come first, if any do."""
+    found = hop("{load_module, a}, {apply, helper, f, []}")
+    modules = {name: change(name, old=None) for name in ("helper", "a")}
+    resolved = ResolvedHop(hop=found, modules=modules, applications={}, path_moves=())
+    steps = planned_steps(resolved)
+    assert steps[1] == LoadModules(modules=(modules["helper"], modules["a"]))
+    assert steps[2:4] == (VerifyNode(), ApplyFunction(module="helper", function="f", arguments="[]"))
+
+
 def test_an_application_is_restarted_right_there_with_all_its_modules() -> None:
     """Those that the target lacks among them."""
     assert planned("{restart_application, emqx_retainer}, {load_module, a}")[2:4] == [
