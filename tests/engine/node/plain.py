@@ -45,7 +45,11 @@ class PlainNode:
                 line, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
         node = cls(name, port, process)
-        node.wait_for_listener(folder / "out")
+        try:
+            node.wait_for_listener(folder / "out")
+        except BaseException:
+            node.end()
+            raise
         return node
 
     def wait_for_listener(self, output: Path) -> None:
@@ -61,7 +65,6 @@ class PlainNode:
             if listens and self.has_booted():
                 return
             time.sleep(0.05)
-        self.end()
         raise AssertionError(f"erl does not listen: {output.read_text(errors='replace')[-2000:]}")
 
     def has_booted(self) -> bool:
