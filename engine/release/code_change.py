@@ -25,6 +25,10 @@ _CALLBACKS = (
 """sys's special processes, gen_statem, and gen_server with gen_event (OTP manual, "Release Handling")."""
 
 
+ANY_SHAPE = ShapeChange("record", "", (), ())
+"""Stands for a state whose own shape is not in question."""
+
+
 class Verdict(Enum):
     """What becomes of a state of the other shape."""
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from engine.release.applications import application_findings
 from engine.release.case import Case, LiveFacts, people, some
-from engine.release.code_change import code_change_of
+from engine.release.code_change import ANY_SHAPE, code_change_of
 from engine.release.comparison import Comparison
 from engine.release.extra import guessed_extra, record_defaults
 from engine.release.holders import holders_of
 from engine.release.hop import NEVER_RESTARTED, Hop
+from engine.release.migration import migrates_inner
 from engine.release.ordering import callees_first
 from engine.release.resolution import Resolution
 from engine.release.shape import ShapeChange, record_fields, shape_changes
@@ -123,14 +124,12 @@ def _decide_holders(case: Case, module: str, change: ShapeChange, decisions: _De
         held = f"{change.in_words()} in {module}, which {people(count)} of {holder} hold"
         forms = case.new_forms(holder)
         code_change = code_change_of(forms, sizes={}) if forms is not None else None
-        anything = ShapeChange("record", "", (), ())
-        version = case.hop.from_version
-        extra = (
-            guessed_extra(code_change, anything, from_version=version, defaults={}) if code_change else None
-        )
-        changed = holder in case.comparison.changed
-        if extra is not None and changed:
-            decisions.updates.setdefault(holder, (extra, f"{held}; its code_change has to migrate it"))
+        extra = None
+        if code_change is not None and migrates_inner(case, holder, module=module, record=change.name):
+            version = case.hop.from_version
+            extra = guessed_extra(code_change, ANY_SHAPE, from_version=version, defaults={})
+        if extra is not None and holder in case.comparison.changed:
+            decisions.updates.setdefault(holder, (extra, f"{held}; its code_change reaches it"))
         else:
             _restart(case, holder, f"{held} and no code_change migrates", decisions)
 

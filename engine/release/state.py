@@ -12,10 +12,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.release.case import Case, people, some
-from engine.release.code_change import CodeChange, Verdict, code_change_of, downgrade_verdict, upgrade_verdict
+from engine.release.code_change import (
+    ANY_SHAPE,
+    CodeChange,
+    Verdict,
+    code_change_of,
+    downgrade_verdict,
+    upgrade_verdict,
+)
 from engine.release.findings import Finding
 from engine.release.forms import Forms
 from engine.release.holders import holders_of
+from engine.release.migration import migrates_inner
 from engine.release.shape import ShapeChange, record_fields, shape_changes
 from engine.term import format_term
 
@@ -77,7 +85,7 @@ def _of_holders(case: Case, module: str, change: ShapeChange) -> Iterator[Findin
     unsafe = [
         (holder, count)
         for holder, count in holders
-        if holder not in case.restarted and not _migrates(case, holder)
+        if holder not in case.restarted and not _migrates(case, holder, module, change)
     ]
     if unsafe:
         names = some(holder for holder, _ in unsafe)
@@ -98,17 +106,16 @@ def _of_holders(case: Case, module: str, change: ShapeChange) -> Iterator[Findin
         )
 
 
-def _migrates(case: Case, holder: str) -> bool:
-    """Whether the hop updates the holder with a code_change that does more than hand the state back."""
+def _migrates(case: Case, holder: str, module: str, change: ShapeChange) -> bool:
+    """Whether the hop updates the holder with a code_change that reaches the record inside its state."""
     forms = case.new_forms(holder)
     code_change = _code_change(forms) if forms is not None else None
     if holder not in case.extras or code_change is None:
         return False
-    anything = ShapeChange("record", "", (), ())
     verdict = upgrade_verdict(
-        code_change, anything, from_version=case.hop.from_version, extra=case.extras[holder]
+        code_change, ANY_SHAPE, from_version=case.hop.from_version, extra=case.extras[holder]
     )
-    return verdict is Verdict.HANDLED
+    return verdict is Verdict.HANDLED and migrates_inner(case, holder, module=module, record=change.name)
 
 
 def _code_change(forms: Forms) -> CodeChange | None:
