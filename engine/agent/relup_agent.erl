@@ -9,7 +9,7 @@
 -export([start/1, purge_later/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--record(desk, {modules, outcomes = #{}, running = none, waiting = [], unheard = [], purging = none, to_purge = []}).
+-record(desk, {modules, outcomes = #{}, running = none, waiting = [], unheard = [], purging = none, to_purge = [], leaving = false}).
 
 %% Modules are the agent's own, to be taken out of the VM with it.
 start(Modules) ->
@@ -35,8 +35,10 @@ handle_call({1, UpgradeId, StepId, Attempt, Request}, From, Desk) ->
     step(Request, {UpgradeId, StepId, Attempt}, From, Desk);
 handle_call({1, hello}, _, #desk{modules = Modules, running = Running} = Desk) ->
     {reply, {agent, hd(Modules), Running, relup_agent_section:members()}, Desk, idle()};
-handle_call({1, dismiss}, _, #desk{running = none} = Desk) ->
+handle_call({1, dismiss}, _, #desk{running = none, to_purge = []} = Desk) ->
     {stop, normal, dismissed, Desk};
+handle_call({1, dismiss}, _, #desk{running = none} = Desk) ->
+    {reply, dismissed, Desk#desk{leaving = true, outcomes = #{}, unheard = []}, idle()};
 handle_call({1, dismiss}, _, Desk) ->
     {reply, busy(Desk), Desk, idle()};
 handle_call(_, _, Desk) ->
@@ -57,7 +59,7 @@ unknown(outcome, _, _, Desk) ->
 unknown({perform, _, Client}, Key, From, #desk{running = Key, waiting = Waiting} = Desk) ->
     {noreply, Desk#desk{waiting = [{From, Client} | Waiting]}};
 unknown({perform, Order, Client}, Key, From, #desk{running = none} = Desk) ->
-    Paused = stop_purging(Desk),
+    Paused = stop_purging(Desk#desk{leaving = false}),
     case relup_agent_section:start(Key, Order, Client) of
         ok -> {noreply, Paused#desk{running = Key, waiting = [{From, Client}]}};
         {error, _} -> {reply, busy(Paused#desk{running = relup_agent_section:open()}), Paused, idle()}
@@ -83,6 +85,8 @@ handle_info({relup_ended, Key, Report}, #desk{outcomes = Outcomes, waiting = Wai
         unheard = [Key || not Heard] ++ Unheard
     },
     {noreply, start_purging(Kept), idle()};
+handle_info({'DOWN', Ref, process, _, _}, #desk{purging = {_, Ref}, leaving = true} = Desk) ->
+    {stop, normal, Desk};
 handle_info({'DOWN', Ref, process, _, _}, #desk{purging = {_, Ref}} = Desk) ->
     {noreply, Desk#desk{purging = none, to_purge = []}, idle()};
 handle_info(timeout, #desk{running = none, unheard = []} = Desk) ->
@@ -97,6 +101,7 @@ is_there(Client) ->
 start_purging(#desk{to_purge = []} = Desk) ->
     Desk;
 start_purging(#desk{to_purge = Modules} = Desk) ->
+    %% A purge costs about ten microseconds per process and module.
     Purging = spawn_monitor(fun() -> relup_agent_load:soft_purge(Modules, 2) end),
     Desk#desk{purging = Purging}.
 
@@ -110,10 +115,10 @@ stop_purging(#desk{purging = {Pid, Ref}} = Desk) ->
 
 %% ---------------------------------------------------------------- leaving
 
-%% What still waits for its purge gets it now. The code goes last: whoever runs it is about to end.
-terminate(_, #desk{modules = Modules, to_purge = ToPurge} = Desk) ->
+%% One that is dismissed stays until its purges are done, unless a step comes first. Its code goes last: whoever
+%% runs it is about to end.
+terminate(_, #desk{modules = Modules} = Desk) ->
     _ = stop_purging(Desk),
-    relup_agent_load:soft_purge(ToPurge, 0),
     [code:delete(Module) || Module <- Modules],
     [spawn(code, purge, [Module]) || Module <- Modules],
     ok.

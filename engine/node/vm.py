@@ -139,6 +139,7 @@ class Vm:
                 raise _refused(answer)
 
     def dismiss(self) -> None:
+        """As the door says; while old code is still being purged the agent stays, and then goes by itself."""
         answer = self._ask(agent.plain("dismiss"), timeout_s=DISMISS_TIMEOUT_S)
         if answer not in (None, "dismissed"):
             raise _refused(answer)

@@ -197,3 +197,18 @@ def test_old_code_is_purged_in_the_background_once_nobody_runs_it(node: BareNode
             break
         node.eval("timer:sleep(10)")
     assert node.eval("[erlang:check_old_code(M) || M <- [store, looper]]") == ["false", "true"]
+
+
+def test_a_dismissed_agent_purges_to_the_end_and_then_goes(node: BareNode, vm: Vm, tmp_path: Path) -> None:
+    """The upgrade does not wait for purges; the VM is clean soon after."""
+    first, second = (many(node, tmp_path / f"many{version}", 60, version) for version in (1, 2))
+    node.eval("probe_sup:start_counters(2000)")
+    load(vm, *first)
+    load(vm, *second)
+    vm.dismiss()
+    for _ in range(3000):
+        if node.eval("whereis(relup_agent)") == "undefined":
+            break
+        node.eval("timer:sleep(10)")
+    assert node.eval("[M || M <- erlang:loaded(), erlang:check_old_code(M)]") == []
+    assert not [module for module in vm.module_md5s() if module.startswith("relup_agent")]
