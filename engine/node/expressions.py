@@ -114,11 +114,13 @@ COMPILE = (
     PARSED
     + """
 [begin
-    {ok, Module, Beam} = compile:noenv_forms(lists:map(Parsed, Texts), []),
+    {ok, Module, Beam} = compile:noenv_forms(lists:map(Parsed, Texts), [no_copt, no_ssa_opt, no_bsm_opt, no_postopt]),
     {Module, Beam}
 end || Texts <- Sources].
 """
 )
+
+"""Without the optimizing passes it takes a third of the time, which is the broker's."""
 
 LOAD_AGENT = """
 [{module, Module} = code:load_binary(Module, "relup_agent", Beam) || {Module, Beam} <- Beams],
