@@ -100,8 +100,8 @@ class Census:
     def __init__(self) -> None:
         self._folders: dict[str, bool] = {"": True}
         """Path to "was a member itself", not only the folder of one."""
-        self._others: set[str] = set()
         self._by_likeness: dict[str, str] = {}
+        """Every path, folder or not, by what it would collide as."""
 
     def add_folder(self, path: str) -> None:
         """Take in a folder member. The top may come again; any other folder only once.
@@ -120,25 +120,24 @@ class Census:
         Raises:
             DuplicateMember, FileAsFolder, CollidingNames
         """
-        if path in self._others:
-            raise DuplicateMember(path)
-        if path in self._folders:
-            raise FileAsFolder(path)
         self._require_folder(path.rpartition("/")[0])
-        self._take(path)
-        self._others.add(path)
+        if not self._take(path):
+            raise FileAsFolder(path) if path in self._folders else DuplicateMember(path)
 
     def _require_folder(self, path: str) -> None:
         if path in self._folders:
             return
-        if path in self._others:
-            raise FileAsFolder(path)
         self._require_folder(path.rpartition("/")[0])
-        self._take(path)
+        if not self._take(path):
+            raise FileAsFolder(path)
         self._folders[path] = False
 
-    def _take(self, path: str) -> None:
+    def _take(self, path: str) -> bool:
+        """Whether the path was not there yet; one that is alike but not the same is refused."""
         like = _likeness(path)
         taken = self._by_likeness.setdefault(path if like == path else like, path)
-        if taken is not path and taken != path:
+        if taken is path:
+            return True
+        if taken != path:
             raise CollidingNames(path, f"the other is '{taken}'")
+        return False

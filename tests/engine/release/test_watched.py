@@ -95,6 +95,15 @@ def test_memory_stays_under_the_limit_whatever_the_package(tmp_path: Path, make:
     assert int(ended.stdout.split()[-1]) < _MEMORY_LIMIT_KIB
 
 
+def test_memory_grows_modestly_with_the_number_of_members(tmp_path: Path) -> None:
+    """The names of 200,000 members have to be kept; that is the most, and stays under 160 MiB."""
+    tarball = BY_NAME["bomb-members"].write(tmp_path / "upgrade")
+    (tmp_path / "root").mkdir()
+    ended = run(unpack_command(tarball, tmp_path / "root" / STAGING), timeout=170)
+    assert ended.stdout.split()[-2] == "too_many_members", ended.stderr
+    assert int(ended.stdout.split()[-1]) < 160 << 10
+
+
 @pytest.mark.parametrize(
     "name", ["bomb-ratio", "bomb-padding", "gnu-name-too-large", "size-beyond-limit", "sidecar-device"]
 )
