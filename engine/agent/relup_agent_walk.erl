@@ -162,19 +162,30 @@ old_ones(Pid, [Module | Rest], Found) ->
         _ -> old_ones(Pid, Rest, Found)
     end.
 
-%% [{Pid, Module}] of the processes that stand in a suspend loop of `sys`, or that the VM has suspended.
+%% [{Pid, Module}] of the processes that stand in a suspend loop of `sys`, or that another process has suspended.
 suspended() ->
+    Standing = [{Pid, How} || Pid <- processes(), How <- [standing(Pid)], How =/= free],
     Hibernating = [Pid || Pid <- processes(), hibernates(Pid)],
-    Found = [Pid || Pid <- processes(), is_suspended(Pid)] ++ suspended_asleep(Hibernating),
+    Held = held_by_others([Pid || {Pid, stopped} <- Standing]),
+    Found = [Pid || {Pid, suspended} <- Standing] ++ Held ++ suspended_asleep(Hibernating),
     [{Pid, element(1, shown_call(Pid))} || Pid <- Found].
 
-is_suspended(Pid) ->
+is_suspended(Pid) -> standing(Pid) =:= suspended.
+
+standing(Pid) ->
     case process_info(Pid, [current_function, status]) of
-        [{_, {sys, suspend_loop, _}}, _] -> true;
-        [{_, {sys, suspend_loop_hib, _}}, _] -> true;
-        [_, {_, suspended}] -> true;
-        _ -> false
+        [{_, {sys, suspend_loop, _}}, _] -> suspended;
+        [{_, {sys, suspend_loop_hib, _}}, _] -> suspended;
+        [_, {_, suspended}] -> stopped;
+        _ -> free
     end.
+
+%% The VM stops processes for a while by itself: who sends to a slow client, who waits for a purge.
+held_by_others([]) ->
+    [];
+held_by_others(Stopped) ->
+    Held = [Pid || By <- processes(), {suspending, Pids} <- [process_info(By, suspending)], {Pid, _, _} <- Pids],
+    [Pid || Pid <- Stopped, lists:member(Pid, Held)].
 
 %% Of OTP's behaviours a hibernating process does not show what it will wake up in. Others hibernate only
 %% while they run, and are not woken for this.
