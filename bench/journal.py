@@ -335,9 +335,11 @@ def _environment() -> dict[str, str]:
 def _peak_memory(large: Path, events: int) -> Row:
     """The largest of the two processes of a full replay, mapped pages counted."""
     program = (
-        "import resource, sys\nfrom pathlib import Path\nfrom journal.reader import read\n"
+        "import re, resource, sys\nfrom pathlib import Path\nfrom journal.reader import read\n"
         "from projections.facts import Facts, fold\nfold(read(Path(sys.argv[1])).entries(), Facts())\n"
-        "print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))"
+        # Not ru_maxrss of this process: an exec inherits that of the process before.
+        "own = int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "print(max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(large)],
@@ -362,7 +364,7 @@ def _compaction(large: Path, events: int) -> Row:
     with _open(large) as store:
 
         def clear() -> None:
-            found = clearing(store, standing_is_over=True)
+            found = clearing(read(large), standing_is_over=True)
             assert found is not None
             clear_history(
                 store, until=found.until, dropped_upgrades=found.dropped_upgrades, state=found.state, by=BY

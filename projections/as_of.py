@@ -26,6 +26,8 @@ from projections.replay import facts_of_cleared
 
 MODULES_IN_CLEARED = "modules"
 
+Certainty = Literal["sure", "changing", "unsure"]
+
 
 class ModuleState(msgspec.Struct, kw_only=True):
     """One module of the VM as far as the journal knows it.
@@ -37,7 +39,7 @@ class ModuleState(msgspec.Struct, kw_only=True):
     """
 
     md5: str | None
-    known: Literal["sure", "changing", "unsure"] = "sure"
+    known: Certainty = "sure"
     upgrade_id: str
     step: int
     seq: int
@@ -50,49 +52,78 @@ class AsOf(msgspec.Struct, kw_only=True):
     modules: dict[str, ModuleState]
 
 
+_Outcome = StepSucceeded | StepFailed | StepOutcomeUnknown
+
+
 class _ModuleFold:
+    """Folds entries into `modules`; `finish` it before reading them."""
+
     def __init__(self, modules: dict[str, ModuleState]) -> None:
-        self.modules = modules
+        self._modules = modules
         self._planned: dict[tuple[str | None, int], tuple[ModuleChange, ...]] = {}
+        self._begun: tuple[Entry, StepStarted] | None = None
 
     def add(self, entry: Entry, before: Facts) -> None:
         """Fold one entry on top of the facts before it."""
-        event = entry.event
-        match event:
-            case PlanResolved():
-                for step in event.steps:
-                    self._planned[entry.upgrade_id, step.number] = step.modules
-            case StepStarted() | StepSucceeded() | StepFailed() | StepOutcomeUnknown():
+        match entry.event:
+            case StepStarted() as event:
+                self.finish()
+                self._begun = entry, event
+            case StepSucceeded() | StepFailed() | StepOutcomeUnknown() as event:
+                if self._begun is not None and self._begun[1].step != event.step:
+                    self.finish()
+                self._begun = None
                 for change in self._planned.get((entry.upgrade_id, event.step), ()):
-                    self._move(change, entry, event)
+                    self._end(change, entry, event)
+            case PlanResolved() as event:
+                for step in event.steps:
+                    if step.modules:
+                        self._planned[entry.upgrade_id, step.number] = step.modules
             case NodeRestarted(node=node) | NodeObserved(node=node):
                 if before.observed is not None and is_other_incarnation(before.observed, node):
-                    self.modules.clear()
+                    self._forget(before.open.upgrade_id if before.open is not None else None)
             case _:
                 pass
 
-    def _move(
-        self,
-        change: ModuleChange,
-        entry: Entry,
-        event: StepStarted | StepSucceeded | StepFailed | StepOutcomeUnknown,
-    ) -> None:
+    def finish(self) -> None:
+        """Tell of the step that was begun last and has no outcome yet."""
+        if self._begun is None:
+            return
+        entry, event = self._begun
+        self._begun = None
+        for change in self._planned.get((entry.upgrade_id, event.step), ()):
+            source = change.from_md5 if event.direction == "do" else change.to_md5
+            self._set(change.module, self._known(change.module, source), entry, event.step, known="changing")
+
+    def _end(self, change: ModuleChange, entry: Entry, event: _Outcome) -> None:
         source, target = change.from_md5, change.to_md5
         if event.direction == "undo":
             source, target = target, source
-        known = self.modules.get(change.module)
-        live = known.md5 if known is not None else source
-        state = ModuleState(md5=live, upgrade_id=entry.upgrade_id or "", step=event.step, seq=entry.seq)
         match event:
-            case StepStarted():
-                state.known = "changing"
             case StepSucceeded():
-                state.md5 = target
+                self._set(change.module, target, entry, event.step)
             case StepFailed(reverted=True):
-                state.md5 = source
+                self._set(change.module, source, entry, event.step)
             case StepFailed() | StepOutcomeUnknown():
-                state.known = "unsure"
-        self.modules[change.module] = state
+                md5 = self._known(change.module, source)
+                self._set(change.module, md5, entry, event.step, known="unsure")
+
+    def _known(self, module: str, otherwise: str | None) -> str | None:
+        state = self._modules.get(module)
+        return state.md5 if state is not None else otherwise
+
+    def _set(
+        self, module: str, md5: str | None, entry: Entry, step: int, *, known: Certainty = "sure"
+    ) -> None:
+        upgrade_id = entry.upgrade_id or ""
+        self._modules[module] = ModuleState(
+            md5=md5, known=known, upgrade_id=upgrade_id, step=step, seq=entry.seq
+        )
+
+    def _forget(self, still_open: str | None) -> None:
+        """Another VM: nothing is known of its code, and no plan but the open one will be walked in it."""
+        self._modules.clear()
+        self._planned = {walk: changes for walk, changes in self._planned.items() if walk[0] == still_open}
 
 
 def as_of(
@@ -126,6 +157,7 @@ def as_of(
         step_forward(found.facts, entry)
         if watch is not None:
             watch(entry)
+    fold.finish()
     return found
 
 

@@ -4,12 +4,13 @@ Nothing here asks the node, the lock or a file. A snapshot of `Facts` is kept in
 form goes into HistoryCleared, so a field may be added with a default but never change its meaning.
 """
 
-from collections.abc import Iterable
-from typing import Literal, assert_never
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import msgspec
 
 from journal.events import (
+    AnyEvent,
     Direction,
     Entry,
     Failure,
@@ -98,78 +99,53 @@ class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def fold(entries: Iterable[Entry], facts: Facts) -> Facts:
     """Fold entries on top of `facts`, which is changed and returned."""
+    meanings = MEANINGS
+    entry = None
     for entry in entries:
-        step_forward(facts, entry)
+        event = entry.event
+        meaning = meanings[type(event)]
+        if meaning is not None:
+            meaning(facts, entry, event)
+    if entry is not None:
+        facts.seq, facts.at = entry.seq, entry.at
     return facts
 
 
 def step_forward(facts: Facts, entry: Entry) -> None:
     """Fold one entry."""
     event = entry.event
-    facts.seq = entry.seq
-    facts.at = entry.at
-    match event:
-        case StepStarted():
-            if (attempt := _own(facts, entry)) is not None:
-                attempt.step, attempt.step_name, attempt.direction = event.step, event.name, event.direction
-        case StepSucceeded() | StepOutcomeUnknown() | TreeRemoved():
-            pass
-        case StepFailed():
-            if (attempt := _own(facts, entry)) is not None:
-                attempt.failure = event.failure
-        case UpgradeRequested():
-            _request(facts, entry, event)
-        case NodeObserved():
-            _observe(facts, event.node)
-            if (attempt := _own(facts, entry)) is not None:
-                attempt.from_version = attempt.from_version or event.node.running_version
-        case PlanResolved():
-            if (attempt := _own(facts, entry)) is not None:
-                _plan(attempt, event)
-        case UpgradeResumed():
-            if (attempt := _own(facts, entry)) is not None:
-                attempt.phase = _phase_resumed(attempt, event.direction)
-        case RollbackStarted():
-            if (attempt := _own(facts, entry)) is not None:
-                attempt.phase, attempt.failure = "rolling_back", event.cause or attempt.failure
-        case RollbackFailed():
-            if (attempt := _own(facts, entry)) is not None:
-                _between(attempt, event)
-        case UpgradeFailed(ended_as="between_releases"):
-            if (attempt := _own(facts, entry)) is not None:
-                _between(attempt, event)
-        case UpgradeFailed() | UpgradeRefused():
-            _fail(facts, entry, event)
-        case UpgradeInterrupted():
-            _end(facts, entry, "interrupted")
-        case UpgradeSucceeded():
-            _end(facts, entry, "success")
-        case RollbackFinished():
-            _end(facts, entry, "rolled_back")
-        case NodeRestarted():
-            _restart(facts, event.node)
-        case MarkerRemoved():
-            facts.marker = None
-        case MarkerRestored():
-            facts.marker = event.version
-        case JournalOpened():
-            facts.journal_id, facts.node, facts.root = event.journal_id, event.node, event.root
-        case HistoryCleared():
-            facts.cleared = event.anchor
-        case _:
-            assert_never(event)
+    meaning = MEANINGS[type(event)]
+    if meaning is not None:
+        meaning(facts, entry, event)
+    facts.seq, facts.at = entry.seq, entry.at
 
 
 def _own(facts: Facts, entry: Entry) -> Attempt | None:
+    """The open attempt, when the entry belongs to it."""
+    attempt = facts.open
+    return attempt if attempt is not None and attempt.upgrade_id == entry.upgrade_id else None
+
+
+def _own_again(facts: Facts, entry: Entry) -> Attempt | None:
     """The attempt an entry belongs to, taken up again when it had ended; None when it is not known."""
-    if facts.open is not None and facts.open.upgrade_id == entry.upgrade_id:
-        return facts.open
-    if isinstance(entry.event, RollbackStarted | UpgradeResumed):
-        for ended in (*facts.standing, facts.last):
-            if ended is not None and ended.upgrade_id == entry.upgrade_id:
-                facts.open = msgspec.structs.replace(ended, finished_at=None, result=None)
-                return facts.open
+    if (attempt := _own(facts, entry)) is not None:
+        return attempt
+    for ended in (*facts.standing, facts.last):
+        if ended is not None and ended.upgrade_id == entry.upgrade_id:
+            facts.open = msgspec.structs.replace(ended, finished_at=None, result=None)
+            return facts.open
     return None
+
+
+def _begin_step(facts: Facts, entry: Entry, event: StepStarted) -> None:
+    attempt = facts.open
+    if attempt is not None and attempt.upgrade_id == entry.upgrade_id:
+        attempt.step, attempt.step_name, attempt.direction = event.step, event.name, event.direction
+
+
+def _fail_step(facts: Facts, entry: Entry, event: StepFailed) -> None:
+    if (attempt := _own(facts, entry)) is not None:
+        attempt.failure = event.failure
 
 
 def _request(facts: Facts, entry: Entry, event: UpgradeRequested) -> None:
@@ -183,45 +159,63 @@ def _request(facts: Facts, entry: Entry, event: UpgradeRequested) -> None:
     )
 
 
-def _plan(attempt: Attempt, event: PlanResolved) -> None:
-    attempt.phase = "changing"
-    attempt.from_version, attempt.target_version = event.from_version, event.target_version
-    attempt.previous_marker = event.previous_marker
-    attempt.steps = max((step.number for step in event.steps), default=None)
+def _plan(facts: Facts, entry: Entry, event: PlanResolved) -> None:
+    if (attempt := _own(facts, entry)) is not None:
+        attempt.phase = "changing"
+        attempt.from_version, attempt.target_version = event.from_version, event.target_version
+        attempt.previous_marker = event.previous_marker
+        attempt.steps = max((step.number for step in event.steps), default=None)
 
 
-def _phase_resumed(attempt: Attempt, direction: Direction) -> Phase:
-    if direction == "undo":
-        return "rolling_back"
-    return "preparing" if attempt.steps is None else "changing"
+def _resume(facts: Facts, entry: Entry, event: UpgradeResumed) -> None:
+    if (attempt := _own_again(facts, entry)) is not None:
+        if event.direction == "undo":
+            attempt.phase = "rolling_back"
+        else:
+            attempt.phase = "preparing" if attempt.steps is None else "changing"
 
 
-def _between(attempt: Attempt, event: RollbackFailed | UpgradeFailed) -> None:
-    attempt.phase = "between_releases"
-    attempt.failure, attempt.on_old, attempt.on_new = event.failure, event.on_old, event.on_new
+def _begin_rollback(facts: Facts, entry: Entry, event: RollbackStarted) -> None:
+    if (attempt := _own_again(facts, entry)) is not None:
+        attempt.phase, attempt.failure = "rolling_back", event.cause or attempt.failure
 
 
-def _fail(facts: Facts, entry: Entry, event: UpgradeFailed | UpgradeRefused) -> None:
-    attempt = facts.open
-    if attempt is None or attempt.upgrade_id != entry.upgrade_id:
+def _between(facts: Facts, entry: Entry, event: RollbackFailed | UpgradeFailed) -> None:
+    if (attempt := _own(facts, entry)) is not None:
+        attempt.phase = "between_releases"
+        attempt.failure, attempt.on_old, attempt.on_new = event.failure, event.on_old, event.on_new
+
+
+def _fail(facts: Facts, entry: Entry, event: UpgradeFailed) -> None:
+    if event.ended_as == "between_releases":
+        _between(facts, entry, event)
+    elif (attempt := _own(facts, entry)) is not None:
+        attempt.failure = event.failure
+        _end(facts, entry, attempt, "rolled_back")
+    elif facts.last is not None and facts.last.upgrade_id == entry.upgrade_id:
         # After RollbackFinished this only says why.
-        if facts.last is not None and facts.last.upgrade_id == entry.upgrade_id:
-            facts.last.failure = event.failure
-        return
-    attempt.failure = event.failure
-    if isinstance(event, UpgradeRefused):
+        facts.last.failure = event.failure
+
+
+def _refuse(facts: Facts, entry: Entry, event: UpgradeRefused) -> None:
+    if (attempt := _own(facts, entry)) is not None:
+        attempt.failure = event.failure
         attempt.from_version = event.from_version or attempt.from_version
         attempt.target_version = event.target_version or attempt.target_version
-    _end(facts, entry, "refused" if isinstance(event, UpgradeRefused) else "rolled_back")
+        _end(facts, entry, attempt, "refused")
 
 
-def _end(facts: Facts, entry: Entry, result: Result) -> None:
-    attempt = _own(facts, entry)
-    if attempt is None:
-        return
+def _ends_as(result: Result) -> "Meaning":
+    def end(facts: Facts, entry: Entry, event: AnyEvent) -> None:
+        if (attempt := _own(facts, entry)) is not None:
+            _end(facts, entry, attempt, result)
+
+    return end
+
+
+def _end(facts: Facts, entry: Entry, attempt: Attempt, result: Result) -> None:
     attempt.finished_at, attempt.result = entry.at, result
     facts.open, facts.last = None, attempt
-    was_standing = any(hop.upgrade_id == attempt.upgrade_id for hop in facts.standing)
     facts.standing = [hop for hop in facts.standing if hop.upgrade_id != attempt.upgrade_id]
     if result == "success":
         if facts.standing and facts.standing[-1].target_version != attempt.from_version:
@@ -229,18 +223,20 @@ def _end(facts: Facts, entry: Entry, result: Result) -> None:
             facts.standing = []
         facts.standing.append(msgspec.structs.replace(attempt, failure=None))
         facts.marker = attempt.target_version
-    elif result == "rolled_back" and (was_standing or attempt.steps is not None):
+    elif result == "rolled_back" and attempt.steps is not None:
         facts.marker = attempt.previous_marker
 
 
-def _observe(facts: Facts, node: NodeObservation) -> None:
-    if facts.observed is not None and is_other_incarnation(facts.observed, node):
+def _observe(facts: Facts, entry: Entry, event: NodeObserved) -> None:
+    if facts.observed is not None and is_other_incarnation(facts.observed, event.node):
         facts.standing = []
-    facts.observed = node
+    facts.observed = event.node
+    if (attempt := _own(facts, entry)) is not None:
+        attempt.from_version = attempt.from_version or event.node.running_version
 
 
-def _restart(facts: Facts, node: NodeObservation) -> None:
-    facts.observed = node
+def _restart(facts: Facts, entry: Entry, event: NodeRestarted) -> None:
+    facts.observed = event.node
     facts.standing = []
     attempt = facts.open
     if attempt is None:
@@ -249,6 +245,50 @@ def _restart(facts: Facts, node: NodeObservation) -> None:
     if attempt.phase == "between_releases":
         # The mixed code died with the VM; what its open record still needs, `recover` does.
         attempt.phase = "rolling_back" if attempt.direction == "undo" else "changing"
+
+
+def _remove_marker(facts: Facts, entry: Entry, event: MarkerRemoved) -> None:
+    facts.marker = None
+
+
+def _restore_marker(facts: Facts, entry: Entry, event: MarkerRestored) -> None:
+    facts.marker = event.version
+
+
+def _open_journal(facts: Facts, entry: Entry, event: JournalOpened) -> None:
+    facts.journal_id, facts.node, facts.root = event.journal_id, event.node, event.root
+
+
+def _clear(facts: Facts, entry: Entry, event: HistoryCleared) -> None:
+    facts.cleared = event.anchor
+
+
+Meaning = Callable[[Facts, Entry, Any], None]
+
+MEANINGS: dict[type, Meaning | None] = {
+    StepStarted: _begin_step,
+    StepSucceeded: None,
+    StepFailed: _fail_step,
+    StepOutcomeUnknown: None,
+    UpgradeRequested: _request,
+    NodeObserved: _observe,
+    PlanResolved: _plan,
+    UpgradeRefused: _refuse,
+    UpgradeResumed: _resume,
+    RollbackStarted: _begin_rollback,
+    RollbackFailed: _between,
+    RollbackFinished: _ends_as("rolled_back"),
+    UpgradeFailed: _fail,
+    UpgradeInterrupted: _ends_as("interrupted"),
+    UpgradeSucceeded: _ends_as("success"),
+    NodeRestarted: _restart,
+    MarkerRemoved: _remove_marker,
+    MarkerRestored: _restore_marker,
+    TreeRemoved: None,
+    JournalOpened: _open_journal,
+    HistoryCleared: _clear,
+}
+"""What each event means for the facts; None for nothing. A table, because a million entries go through it."""
 
 
 def is_other_incarnation(known: NodeObservation, seen: NodeObservation) -> bool:

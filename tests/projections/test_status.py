@@ -1,5 +1,7 @@
 """The one line of `status`, for every place a journal can leave a node in."""
 
+from typing import get_args
+
 import pytest
 
 from journal.events import (
@@ -10,7 +12,7 @@ from journal.events import (
     NodeRestarted,
     UpgradeFailed,
 )
-from projections.facts import Facts, fold
+from projections.facts import MEANINGS, Facts, fold
 from projections.status import Seen, status_line
 from tests.journal.memory import MemoryJournal
 from tests.journal.stories import (
@@ -178,3 +180,8 @@ def test_an_upgrade_failed_without_a_rollback_has_ended_rolled_back() -> None:
     """The entry says by itself how it ended."""
     story = told(lambda: [*changed(1), UpgradeFailed(failure=FAILURE, ended_as="rolled_back")])
     assert facts_of(story).open is None
+
+
+def test_every_event_has_a_meaning() -> None:
+    """A new event shows up here before it is forgotten there."""
+    assert set(MEANINGS) == set(get_args(AnyEvent))
