@@ -79,7 +79,22 @@ def _decided(case: Case) -> _Decisions:
     for module in case.comparison.changed:
         if not _is_fixed(case.comparison, module):
             _decide(case, module, decisions)
+    _restart_dependents(case.comparison, decisions)
     return decisions
+
+
+def _restart_dependents(comparison: Comparison, decisions: _Decisions) -> None:
+    """What stands on a restarted application starts again after it: what it had registered there is gone."""
+    applications = comparison.new.applications.values()
+    found = True
+    while found:
+        found = False
+        for application in applications:
+            below = [name for name in application.requires if name in decisions.restarts]
+            known = application.name in comparison.old.applications
+            if below and known and application.name not in decisions.restarts:
+                decisions.restarts[application.name] = f"stands on {some(below)}, restarted above"
+                found = True
 
 
 def _decide(case: Case, module: str, decisions: _Decisions) -> None:

@@ -41,6 +41,7 @@ CLAUSES: dict[str, tuple[str, Verdict, Verdict]] = {
     "both ways": (f"{DOWN};\ncode_change(_, {UP}.", HANDLED, HANDLED),
     "down only": (f"{DOWN}.", NO_CLAUSE, HANDLED),
     "identity first": (f"{SAME};\ncode_change(never, {UP}.", UNCHANGED, UNCHANGED),
+    "identity before all": (f"{SAME};\ncode_change(_, {UP}.", UNCHANGED, UNCHANGED),
     "identity last": (f"code_change(_, {UP};\n{SAME}.", HANDLED, UNCHANGED),
     "another extra": ("code_change(_, {state, A}, [{b, B}]) -> {ok, {state, A, B}}.", NO_CLAUSE, NO_CLAUSE),
     "calls a helper": ("code_change(_, S, _) -> {ok, grown(S)}.\ngrown(S) -> S.", HANDLED, NO_CLAUSE),
