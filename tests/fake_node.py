@@ -80,6 +80,7 @@ class FakeVm:
         self.name = name
         self.failing = set(failing)
         self.at_point: Callable[[str], None] = lambda _: None
+        self.held_funs: list[door.HeldFun] = []
         self.tool_died: ToolDies | None = None
         self.calls: list[str] = []
         """Functions called, oldest first."""
@@ -380,6 +381,10 @@ class FakeNode:
             )
             for module in modules
         }
+
+    def held_funs(self, modules: Iterable[str], *, budget_ms: int = 2_000) -> door.HeldFuns:
+        asked = set(modules)
+        return door.HeldFuns(found=tuple(fun for fun in self._living().held_funs if fun.module in asked))
 
     def connections(self) -> int | None:
         vm = self._living()

@@ -15,7 +15,8 @@ from engine.errors import UnfitNode
 
 TIMEOUT_S = 120
 _COMPILE = (
-    'Results = [compile:file(File, [report, no_copt, no_ssa_opt, no_bsm_opt, no_postopt]) || File <- filelib:wildcard("*.erl")], '
+    "Options = [report, no_copt, no_ssa_opt, no_bsm_opt, no_postopt], "
+    'Results = [compile:file(File, Options) || File <- filelib:wildcard("*.erl")], '
     "halt(case [R || R <- Results, element(1, R) =/= ok] of [] -> 0; _ -> 1 end)."
 )
 

@@ -11,7 +11,9 @@ from functools import cache
 from importlib.resources import files
 
 WALK = "relup_agent_walk"
-"""The one module that is also read, interpreted, without being loaded."""
+"""The one module of the agent that is also interpreted without being loaded."""
+HELD_FUNS = "relup_held_funs"
+"""Only ever interpreted."""
 
 _DESK = "relup_agent"
 _MODULE = re.compile(r"^-module\((relup_agent\w*)\)\.$", re.MULTILINE)
@@ -34,7 +36,7 @@ class AgentSource:
 @cache
 def agent_source() -> AgentSource:
     """The agent of this relup."""
-    texts = _texts()
+    texts = {name: text for name, text in _texts().items() if name.startswith(_DESK)}
     digest = hashlib.sha256("\0".join(texts.values()).encode()).hexdigest()[:8]
     return AgentSource(
         digest=digest,
@@ -43,9 +45,9 @@ def agent_source() -> AgentSource:
 
 
 @cache
-def walk_source() -> tuple[str, ...]:
-    """The forms of the module that only looks, under its plain name."""
-    return forms(_texts()[WALK])
+def looking_source(module: str) -> tuple[str, ...]:
+    """The forms of a module that only looks (`WALK`, `HELD_FUNS`), under its plain name."""
+    return forms(_texts()[module])
 
 
 def forms(text: str) -> tuple[str, ...]:

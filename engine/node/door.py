@@ -67,6 +67,29 @@ class ModuleUsers(Frozen, frozen=True):
     unsupervised: tuple[ProcessSeen, ...] = ()
 
 
+class HeldFun(Frozen, frozen=True):
+    """Funs of a module that lie somewhere: they fail at their next call once their code is purged.
+
+    Attributes:
+        module: The module they were made in.
+        where: For people: `ETS table emqx_hooks`, `state of emqx_broker`.
+        is_old: They are of an older code than the live one already.
+        count: How many were seen there.
+    """
+
+    module: str
+    where: str
+    is_old: bool
+    count: int
+
+
+class HeldFuns(Frozen, frozen=True):
+    """What a bounded search found; never complete."""
+
+    found: tuple[HeldFun, ...] = ()
+    time_ran_out: bool = False
+
+
 # ---------------------------------------------------------------- changing
 
 
@@ -264,6 +287,13 @@ class Node(Protocol):
         ...
 
     def module_users(self, modules: Iterable[str]) -> dict[str, ModuleUsers]: ...
+
+    def held_funs(self, modules: Iterable[str], *, budget_ms: int = 2_000) -> HeldFuns:
+        """Funs of the modules in tables, persistent terms, process dictionaries and the states of services.
+
+        A purge does not see them. Bounded in rows, nodes and time, and never looked for in connections.
+        """
+        ...
 
     def connections(self) -> int | None:
         """EMQX's own count of MQTT connections; None when it has no such counter."""

@@ -108,6 +108,8 @@ Counted = lists:foldl(fun({_, M}, Counts) -> maps:update_with(M, fun(N) -> N + 1
 """
 )
 
+HELD_FUNS = INTERPRET + "Run(held, [Existing(Names), BudgetMs])."
+
 HAS_COMPILER = "code:ensure_loaded(compile) =:= {module, compile}."
 
 COMPILE = (

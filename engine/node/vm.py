@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.agent.compiler import compile_outside
-from engine.agent.source import agent_source, walk_source
+from engine.agent.source import HELD_FUNS, WALK, agent_source, looking_source
 from engine.errors import NodeUnreachable
 from engine.node import agent, door, expressions
 from engine.node.connection import Connection
@@ -88,6 +88,18 @@ class Vm:
             )
             for module in asked
         }
+
+    def held_funs(self, modules: Iterable[str], *, budget_ms: int = 2_000) -> door.HeldFuns:
+        found, late = self._walk(
+            expressions.HELD_FUNS, source=HELD_FUNS, Names=_names(modules), BudgetMs=budget_ms
+        )
+        return door.HeldFuns(
+            found=tuple(
+                door.HeldFun(module=text_of(module), where=text_of(where), is_old=old == "true", count=count)
+                for module, where, old, count in sorted(found)
+            ),
+            time_ran_out=late == "true",
+        )
 
     def connections(self) -> int | None:
         count = self._read(expressions.CONNECTIONS)
@@ -197,8 +209,8 @@ class Vm:
     def _read(self, expression: str, **bindings: Term) -> Any:
         return self._evaluate(expression, bindings, timeout_s=READ_TIMEOUT_S)
 
-    def _walk(self, expression: str, **bindings: Term) -> Any:
-        texts = [form.encode() for form in walk_source()]
+    def _walk(self, expression: str, *, source: str = WALK, **bindings: Term) -> Any:
+        texts = [form.encode() for form in looking_source(source)]
         return self._evaluate(expression, {"Texts": texts, **bindings}, timeout_s=WALK_TIMEOUT_S)
 
     def _evaluate(self, expression: str, bindings: dict[str, Term], *, timeout_s: float) -> Any:

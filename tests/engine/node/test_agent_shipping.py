@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.agent.compiler import NoCompiler, compile_outside
-from engine.agent.source import agent_source, forms, walk_source
+from engine.agent.source import HELD_FUNS, WALK, agent_source, forms, looking_source
 from engine.node.door import CallFunction, StepDone, StepKey
 from tests.engine.node.bare_node import BareNode
 
@@ -32,9 +32,10 @@ def test_forms_end_with_a_dot_at_the_end_of_a_line() -> None:
         forms("f() ->\n")
 
 
-def test_the_looking_module_needs_nothing_but_itself() -> None:
+@pytest.mark.parametrize("module", [WALK, HELD_FUNS])
+def test_a_looking_module_needs_nothing_but_itself(module: str) -> None:
     """It is interpreted under its plain name: no call of a sister, no fun name/arity."""
-    text = "\n".join(walk_source())
+    text = "\n".join(looking_source(module))
     assert not re.search(r"\brelup_agent\w*:[a-z]", text)
     assert not re.search(r"\bfun [a-z]\w*/\d", text)
 

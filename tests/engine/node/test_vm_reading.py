@@ -10,6 +10,7 @@ from engine.errors import NodeUnreachable
 from engine.node.connection import Connection
 from engine.node.door import NodeFacts, ProcessSeen
 from engine.node.vm import Vm
+from engine.term import charlist
 from tests.engine.node.bare_node import BareNode
 
 MODULES = ["counter", "looper", "lists", "no_such_module_anywhere"]
@@ -32,6 +33,7 @@ def read_everything(vm: Vm) -> None:
     vm.suspended()
     vm.lingering(MODULES)
     vm.module_users(MODULES)
+    vm.held_funs(MODULES)
     vm.connections()
 
 
@@ -177,3 +179,32 @@ def test_the_md5s_of_all_modules_are_quick(node: BareNode, vm: Vm) -> None:
     start = time.monotonic()
     assert len(vm.module_md5s()) > 2500
     assert time.monotonic() - start < 2
+
+
+def test_funs_that_a_purge_does_not_see_are_found_where_they_lie(node: BareNode, vm: Vm) -> None:
+    """In a table, a persistent term, a process dictionary, a service's state; old ones are told apart."""
+    node.eval(
+        "spawn(fun() -> ets:new(hooks, [named_table, public]), put(k, counter:closure()),"
+        " receive after infinity -> ok end end), timer:sleep(50),"
+        " ets:insert(hooks, [{N, #{deep => [counter:closure()]}} || N <- [1, 2]]),"
+        " persistent_term:put(kept, {counter:closure(), fun counter:read/1}),"
+        " {ok, P} = gen_server:start({local, service}, counter, [counter:closure()], [])"
+    )
+    found = vm.held_funs(["counter", "looper"], budget_ms=60_000)
+    assert not found.time_ran_out
+    places = {(held.where.split(" <")[0], held.is_old, held.count) for held in found.found}
+    assert places == {
+        ("ETS table hooks", False, 2),
+        ("persistent term kept", False, 1),
+        ("process dictionary of", False, 1),
+        ("state of service", False, 1),
+    }
+    new = node.file("counter", "v2")
+    node.eval("{module, _} = code:load_abs(filename:rootname(File))", File=charlist(new.file))
+    assert {held.is_old for held in vm.held_funs(["counter"]).found} == {True}
+    assert vm.held_funs(["looper"]).found == ()
+
+
+def test_the_search_for_funs_ends_when_its_time_is_over(node: BareNode, vm: Vm) -> None:
+    """A plan does not wait for a complete answer that cannot be had; it says so."""
+    assert vm.held_funs(["counter"], budget_ms=-1).time_ran_out

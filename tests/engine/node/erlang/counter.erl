@@ -2,12 +2,13 @@
 %% What its code_change does for one process stands in the public table `trouble`: {Pid, What}.
 -module(counter).
 -behaviour(gen_server).
--export([start_link/1, bump/1, read/1, hold/2]).
+-export([start_link/1, bump/1, read/1, hold/2, closure/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, code_change/3]).
 
 start_link(N) -> gen_server:start_link(?MODULE, N, []).
 bump(Pid) -> gen_server:call(Pid, bump).
 read(Pid) -> gen_server:call(Pid, read).
+closure() -> fun() -> ?LINE end.
 hold(Pid, Ms) -> gen_server:cast(Pid, {hold, Ms}).
 
 -ifdef(V2).
