@@ -123,7 +123,8 @@ def _next_boot(place: Place, trees: Mapping[Path, ReleaseTree]) -> tuple[str | N
     if marker.state == "absent":
         return base_version, []
     if marker.version is None:
-        return base_version, [f"relup/current is {marker.problem or marker.state}; the base release boots"]
+        wrong = f"cannot be followed: {marker.problem}" if marker.problem else f"is {marker.state}"
+        return base_version, [f"relup/current {wrong}; the base release boots"]
     tree = trees.get(place.tree(marker.version))
     if tree is None:
         return base_version, [f"relup/current names {marker.version}, but there is no such tree"]
