@@ -74,19 +74,6 @@ class ReleaseApplication:
             for name in _listed(self.properties.get(key, []))
         )
 
-    @property
-    def callback_module(self) -> str | None:
-        """The module of `{mod, {Module, Args}}`; None for a library application."""
-        match self.properties.get("mod"):
-            case (module, _):
-                return str(module)
-        return None
-
-    @property
-    def has_native_code(self) -> bool:
-        """Whether it brings shared libraries along."""
-        return any((self.ebin.parent / "priv").rglob("*.so"))
-
 
 def _proplist(properties: list[Any]) -> dict[str, Term]:
     found: dict[str, Term] = {}

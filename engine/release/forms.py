@@ -54,11 +54,6 @@ class Forms:
         """Each type's encoded declaration, by name (types of one name and several arities: the last)."""
         return self._declared["type"] | self._declared["opaque"]
 
-    @property
-    def behaviours(self) -> tuple[str, ...]:
-        forms = (decoded(piece) for piece in self.pieces if b"behavio" in piece[:64])
-        return tuple(str(form[3]) for form in forms if len(form) == 4 and form[2] in ("behaviour", "behavior"))
-
     @functools.cached_property
     def _declared(self) -> Mapping[str, dict[str, bytes]]:
         found: dict[str, dict[str, bytes]] = {"record": {}, "type": {}, "opaque": {}}

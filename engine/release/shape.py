@@ -5,7 +5,7 @@ order of a record's fields, keys of a map. A field's own type may change without
 values out.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,13 +135,3 @@ def parts_of(form: Any) -> Iterator[tuple[Any, ...]]:
             waiting.extend(reversed(part))
         elif isinstance(part, list):
             waiting.extend(reversed(part))
-
-
-def records_in(forms: Iterable[Any]) -> frozenset[str]:
-    """The records that patterns or expressions name directly."""
-    return frozenset(
-        str(part[-2])
-        for form in forms
-        for part in parts_of(form)
-        if part[:1] == ("record",) and len(part) in (4, 5)
-    )

@@ -151,7 +151,7 @@ def test_any_bytes_are_a_beam_or_refused(lists_beam: Path, data: st.DataObject) 
         _ = beam.exports, beam.imports, beam.module, beam.has_on_load
         forms = read_forms(beam)
         if forms is not None:
-            _ = forms.records, forms.functions, forms.behaviours
+            _ = forms.records, forms.functions, forms.types
     except CorruptBeam:
         return
     assert md5 is not None

@@ -16,6 +16,7 @@ from engine.release.errors import (
     TermError,
 )
 from engine.release.hop import Apply, Callback, Hop, LoadModule, RestartApplication, Update, read_hop
+from engine.release.routes import routes_of
 from engine.term import Atom, Call
 from fixtures.build import Built
 
@@ -203,6 +204,12 @@ def test_ways_of_several_hops_are_found(tmp_path: Path) -> None:
     assert catalog.routes("5.10.4") == (("5.10.4", "5.10.5"), ("5.10.4", "5.10.6"))
     assert catalog.routes("5.10.5", "5.10.6") == (("5.10.5", "5.10.6"),)
     assert catalog.routes("5.10.9") == ()
+
+
+def test_every_way_of_more_than_one_hop_is_listed() -> None:
+    """From each version of the catalog, single hops aside; circles end."""
+    pairs = [("1", "2"), ("2", "3"), ("3", "4"), ("4", "3")]
+    assert routes_of(pairs) == (("1", "2", "3"), ("1", "2", "3", "4"), ("2", "3", "4"))
 
 
 def test_the_catalog_lies_where_the_reference_says(tmp_path: Path) -> None:

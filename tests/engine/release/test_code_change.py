@@ -219,15 +219,12 @@ def test_shapes_that_differ_are_found_and_others_are_not(forms: dict[str, Forms]
 def test_forms_are_read_whatever_the_annotations(tmp_path: Path) -> None:
     """Lines, lines with columns, or lists; all functions are found by name and arity."""
     file = tmp_path / "m.erl"
-    file.write_text(
-        "-module(m).\n-behaviour(gen_server).\n-export([f/1]).\n-record(r, {a}).\nf(#r{a = A}) -> A.\n"
-    )
+    file.write_text("-module(m).\n-export([f/1]).\n-record(r, {a}).\nf(#r{a = A}) -> A.\n")
     for options in (["+debug_info"], ["+debug_info", "+{error_location,line}"]):
         erlc(tmp_path, file, options=options)
         found = read_forms(read_beam(tmp_path / "m.beam"))
         assert found is not None
         assert ("f", 1) in found.functions
-        assert found.behaviours == ("gen_server",)
         assert found.functions_using("r") == (("f", 1),)
         assert record_fields(found.records["r"]) == ("a",)
 

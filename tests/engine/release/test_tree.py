@@ -94,7 +94,6 @@ def test_a_built_release_is_read_whole(releases: Built) -> None:
     assert file.is_file()
     assert application is not None
     assert application.name == "emqx"
-    assert application.callback_module == "emqx_app"
     assert "stdlib" in application.requires
     assert tree.module_file("no_such_module") is None
     assert tree.app_of("no_such_module") is None
