@@ -44,14 +44,15 @@ def test_a_draft_for_the_miniature_emqx_covers_every_difference(
     assert lint(hop) == ()
 
 
-def test_what_stands_on_a_restarted_application_is_restarted_after_it(
-    releases: Built, tmp_path: Path
-) -> None:
-    """5.10.6 has no code_change for the states of 5.10.4: emqx restarts, and emqx_retainer has hooks in it."""
+def test_what_stands_on_a_restarted_application_is_restarted_after_it(tmp_path: Path) -> None:
+    """fy has not changed, but what it registered in fx is gone when fx restarts."""
+    pair = PAIRS["record_held_behind_another"]
     comparison = compare_trees(
-        ReleaseTree.read(releases.tree("5.10.4")), ReleaseTree.read(releases.tree("5.10.6"))
+        ReleaseTree.read(pair.tree("with", "old")), ReleaseTree.read(pair.tree("with", "new"))
     )
-    assert drafted(comparison, tmp_path).restarted() == ("emqx", "emqx_retainer")
+    hop = drafted(comparison, tmp_path)
+    assert hop.restarted() == ("fx", "fy")
+    assert "stands on fx, restarted above" in hop.text
 
 
 def test_a_draft_updates_what_a_code_change_takes_and_restarts_what_none_does(
