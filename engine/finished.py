@@ -13,8 +13,8 @@ from engine.place import Place
 from engine.readback import differences
 from engine.release.manifest import read_manifest, verify_tree
 from engine.release.marker import read_marker, remove_marker
-from engine.rollback import refuse_past_no_return, roll_back
-from engine.run import House, Run
+from engine.rollback import UNCHANGED, refuse_past_no_return, roll_back, undoing_when_unwritable
+from engine.run import House, Run, journal_need_bytes, leaving
 from engine.state import Phase, UpgradeState
 from engine.upgrade import refuse_if_open
 from journal.door import Entries
@@ -34,13 +34,8 @@ class NoMarker(BadRequest):
 
 
 def last_success(journal: Entries) -> UpgradeState | None:
-    """The newest upgrade, if it succeeded; attempts that changed nothing do not count."""
-    for state in upgrades_backwards(journal):
-        if state.phase == Phase.SUCCEEDED:
-            return state
-        if state.plan is not None and state.rollback_begun:
-            return None
-    return None
+    """The newest hop that stands: whatever came after it changed nothing, or was undone whole."""
+    return next((state for state in upgrades_backwards(journal) if state.phase == Phase.SUCCEEDED), None)
 
 
 def roll_back_finished(house: House) -> UpgradeState:
@@ -50,6 +45,7 @@ def roll_back_finished(house: House) -> UpgradeState:
         UpgradeOpen: An upgrade is unfinished; `recover` is what is meant.
         NoFinishedHop: There is none, or the node was restarted since.
         PastNoReturn: A callback or function of it has run; nothing was changed.
+        JournalFull: There is no room to write down what would be done; nothing was changed.
         BetweenReleases: It could not be undone whole.
     """
     refuse_if_open(house)
@@ -67,7 +63,10 @@ def roll_back_finished(house: House) -> UpgradeState:
             next="To boot the old release: 'relup rollback --boot-only', then restart the node.",
         )
     refuse_past_no_return(run)
-    roll_back(run, cause=None, automatic=False)
+    with leaving(UNCHANGED):
+        house.journal.reserve(journal_need_bytes(run.state.records))
+    with undoing_when_unwritable(run):
+        roll_back(run, cause=None, automatic=False)
     return run.state
 
 

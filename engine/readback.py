@@ -85,8 +85,11 @@ def listed(lines: list[str]) -> str:
 
 
 def live_sides(node: Node, changes: Iterable[ModuleChange]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The modules that run the old code, and those that run the new: the two sides of a broken hop."""
-    known = {change.module: change for change in changes}
+    """The modules that run the old code, and those that run the new: the two sides of a broken hop.
+
+    A module that is the same in both releases stands on neither side.
+    """
+    known = {change.module: change for change in changes if change.from_md5 != change.to_md5}
     live = node.module_md5s(known)
     old = tuple(name for name, change in known.items() if live.get(name) == change.from_md5)
     new = tuple(name for name, change in known.items() if live.get(name) == change.to_md5)

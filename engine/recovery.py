@@ -18,11 +18,16 @@ from engine.readback import live_sides
 from engine.release.deploy import remove_tree
 from engine.release.marker import read_marker
 from engine.release.package import Package
-from engine.release.staging import remove_staging
-from engine.rollback import finish_rollback, planned_changes, refuse_past_no_return
-from engine.run import House, Run
+from engine.rollback import (
+    UNCHANGED,
+    finish_rollback,
+    planned_changes,
+    refuse_past_no_return,
+    undoing_when_unwritable,
+)
+from engine.run import House, Run, journal_need_bytes, leaving
 from engine.settle import reconcile, settle
-from engine.staging import restore_marker
+from engine.staging import discard_staging, restore_marker, tidy
 from engine.state import Phase, UpgradeState
 from engine.steps import DeployTarget, MakePermanent, from_record
 from engine.upgrade import UNTOUCHED, go_on, prepare
@@ -167,6 +172,7 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
     Raises:
         NothingToRecover: There is no unfinished upgrade.
         PastNoReturn: A rollback was asked for and is not possible; nothing was changed.
+        JournalFull: There is no room to write down what would be done; nothing was changed.
         RolledBack, BetweenReleases, NodeUnreachable: As in `upgrade`.
     """
     run = opened_run(house, house.journal)
@@ -177,26 +183,51 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
     vm, facts = vm_now(run)
     if vm in (Vm.RESTARTED, Vm.DEAD):
         return _after_vm_death(run, facts)
-    run.record(UpgradeResumed(by=house.by, direction=direction))
-    if run.state.plan is None:
-        return _from_the_start(run, direction, reopen)
-    settle(run)
-    reconcile(run)
-    if direction == "undo" or run.state.was_undone:
+    with leaving(UNCHANGED):
+        house.journal.reserve(journal_need_bytes(run.state.records))
+    try:
+        if run.state.plan is None:
+            return _from_the_start(run, direction, reopen)
+        return _from_the_middle(run, direction)
+    finally:
+        house.journal.release()
+
+
+def _from_the_middle(run: Run, direction: Direction) -> UpgradeState:
+    """Hold the journal against the world first; then go on, or back."""
+    with leaving(UNCHANGED):
+        run.record(UpgradeResumed(by=run.house.by, direction=direction))
+        settle(run)
+        reconcile(run)
+    if direction == "undo" or _is_undone(run):
         return _back(run)
     return go_on(run)
 
 
+def _is_undone(run: Run) -> bool:
+    """It was undone without a record of it: nothing is left but to write that down."""
+    return run.state.was_undone or (_target_is_gone(run) and not run.state.passed_no_return)
+
+
+def _target_is_gone(run: Run) -> bool:
+    """Its files are neither deployed nor staged, so that it cannot go on."""
+    to_deploy = any(isinstance(step, DeployTarget) for _, step in run.state.steps_to_do())
+    return to_deploy and not run.house.place.staging(run.upgrade_id).exists()
+
+
 def _back(run: Run) -> UpgradeState:
-    if not run.state.rollback_begun:
-        run.record(RollbackStarted(automatic=False, by=run.house.by))
-    finish_rollback(run)
+    with undoing_when_unwritable(run):
+        if not run.state.rollback_begun:
+            run.record(RollbackStarted(automatic=False, by=run.house.by))
+        finish_rollback(run)
     return run.state
 
 
 def _from_the_start(run: Run, direction: Direction, reopen: Callable[[str], Package]) -> UpgradeState:
     """Nothing but the staging was touched: begin again, or clean up."""
-    remove_staging(run.house.place.staging(run.upgrade_id))
+    with leaving(UNTOUCHED):
+        run.record(UpgradeResumed(by=run.house.by, direction=direction))
+    discard_staging(run)
     if direction == "undo":
         run.record(UpgradeInterrupted(why="given up by recover --rollback", runs_now=UNTOUCHED))
         return run.state
@@ -237,13 +268,13 @@ def _succeeded_by_restart(run: Run) -> UpgradeState:
     for number, step in run.state.steps_to_do():
         assert isinstance(step, MakePermanent), "the marker is written by the last step"
         run.observed(number, step, "do", note="the marker names the target")
+    tidy(run)
     run.record(UpgradeSucceeded(took_us=0))
     return run.state
 
 
 def _remove_files(run: Run, facts: NodeFacts | None) -> None:
     place = run.house.place
-    remove_staging(place.staging(run.upgrade_id))
     for record in run.state.records:
         step = from_record(record)
         if isinstance(step, MakePermanent) and run.state.outcome(record.number, "do"):
@@ -252,3 +283,4 @@ def _remove_files(run: Run, facts: NodeFacts | None) -> None:
             tree = place.tree(step.version)
             if facts is None or facts.boot_tree != str(tree):
                 remove_tree(tree)
+    tidy(run)

@@ -6,13 +6,15 @@ be moved, it stops and says which modules are on which side.
 """
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, RolledBack, StepFailure
 from engine.interrupts import Heed, heed
 from engine.readback import differences, listed, live_sides
-from engine.release.staging import remove_staging
 from engine.run import Run, failure_of
 from engine.settle import is_seen, walk_to_an_end
+from engine.staging import tidy
 from engine.steps import first_irreversible
 from engine.unwritten import Unwritten
 from journal.errors import JournalError
@@ -28,6 +30,8 @@ from journal.events import (
 RECOVER = (
     "Run 'relup recover --report' to see what is what, then 'relup recover' or 'relup recover --rollback'."
 )
+
+UNCHANGED = "nothing was changed"
 
 
 def refuse_past_no_return(run: Run) -> None:
@@ -45,7 +49,7 @@ def refuse_past_no_return(run: Run) -> None:
         next="To boot the old release at the next start: 'relup rollback --boot-only'. "
         "For a full restore: the backup of data/ and the old release.",
     )
-    error.runs_now = "nothing was changed"
+    error.runs_now = UNCHANGED
     raise error
 
 
@@ -72,7 +76,7 @@ def finish_rollback(run: Run) -> None:
         _check_old_release(run)
     except (StepFailure, Refusal) as failure:
         raise between_releases(run, failure, rollback_failed=True) from failure
-    remove_staging(run.house.place.staging(run.upgrade_id))
+    tidy(run)
     run.node.dismiss()
     run.record(RollbackFinished())
 
@@ -117,6 +121,23 @@ def between_releases(run: Run, failure: RelupError, *, rollback_failed: bool) ->
     error = BetweenReleases(failure.happened, next=RECOVER, name=failure.name)
     error.runs_now = f"{runs_now}; on the old side: {listed(list(old)) or 'none'}"
     return error
+
+
+@contextmanager
+def undoing_when_unwritable(run: Run) -> Iterator[None]:
+    """For the length of the live work: a journal that cannot be written any more makes it undone without it.
+
+    Raises:
+        RolledBack: It was undone; nobody has written that down yet.
+        BetweenReleases: It cannot be undone.
+    """
+    journal = run.house.journal
+    try:
+        yield
+    except JournalError as fault:
+        raise undone_without_journal(run, fault) from fault
+    finally:
+        journal.release()
 
 
 def undone_without_journal(run: Run, fault: JournalError) -> RelupError:

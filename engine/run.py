@@ -4,7 +4,8 @@ A step's start is in the journal before the world is touched, and its outcome be
 Nothing is decided here; `upgrade`, `rollback` and `recovery` decide and call `walk`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from engine.release.manifest import Manifest
 from engine.state import UpgradeState, next_state
 from engine.steps import Step, name_of, subject_of
 from journal.door import Journal
+from journal.errors import JournalError
 from journal.events import (
     AnyEvent,
     Direction,
     Evidence,
     Failure,
+    RecordedStep,
     Requester,
     StepFailed,
     StepOutcomeUnknown,
@@ -179,6 +182,25 @@ class Run:
 
     def _since(self, begun_ns: int) -> int:
         return (self.house.clock.steady_ns() - begun_ns) // 1_000
+
+
+ENTRY_BYTES = 16 * 1024
+"""What one entry of a step may take, evidence and LMDB's pages included."""
+
+
+def journal_need_bytes(steps: tuple[RecordedStep, ...]) -> int:
+    """Room for two entries of every step, of its undoing, and for what stands around them."""
+    return (4 * len(steps) + 8) * ENTRY_BYTES
+
+
+@contextmanager
+def leaving(runs_now: str) -> Iterator[None]:
+    """A journal that cannot be written in this block leaves the node as `runs_now` says."""
+    try:
+        yield
+    except JournalError as fault:
+        fault.runs_now = runs_now
+        raise
 
 
 def failure_of(error: RelupError, *, runs_now: str) -> Failure:

@@ -99,13 +99,13 @@ def settle(run: Run) -> None:
 def reconcile(run: Run) -> None:
     """Hold the steps that the journal says are done against the world, and record those that are not.
 
-    A live step may have been undone behind the journal's back: by a rollback whose journal was full, by
-    hand. Steps of files and functions are believed.
+    A step may have been undone behind the journal's back: by a rollback whose journal was full, by hand.
+    Functions are believed: what they did cannot be looked at.
     """
     for record in run.state.records:
         step = from_record(record)
         believed = run.state.outcome(record.number, "do") == Outcome.SUCCEEDED
-        if not (believed and step.is_live and step.undoable):
+        if not (believed and step.undoable):
             continue
         if not is_seen(run, step, "do") and is_seen(run, step, "undo"):
             run.observed(record.number, step, "undo", note="the world is as before this step")

@@ -6,11 +6,13 @@ whole staging from a torn one.
 
 from pathlib import Path
 
-from engine.errors import StepFailure
+from engine.errors import BadPlace, StepFailure
 from engine.release.deploy import deploy_tree, remove_tree
+from engine.release.faults import cannot_write
 from engine.release.manifest import write_manifest
 from engine.release.marker import read_marker, remove_marker, write_marker
 from engine.release.package import Package
+from engine.release.staging import remains, remove_staging
 from engine.run import Run
 from journal.events import Evidence
 
@@ -37,7 +39,10 @@ def unpack(run: Run, package: Package) -> Evidence:
         interrupted=lambda: asked_to_stop(run),
         low_priority=not run.options.full_speed,
     )
-    write_manifest(staging, manifest)
+    try:
+        write_manifest(staging, manifest)
+    except OSError as fault:
+        raise cannot_write(fault, "writing the manifest of the staging") from fault
     run.manifest = manifest
     return Evidence(
         path=str(staging),
@@ -45,6 +50,26 @@ def unpack(run: Run, package: Package) -> Evidence:
         bytes=manifest.total_bytes,
         manifest_sha256=manifest.digest,
     )
+
+
+def discard_staging(run: Run) -> None:
+    """Nothing of the staging is left."""
+    _remove(run, run.house.place.staging(run.upgrade_id))
+
+
+def tidy(run: Run) -> None:
+    """Nothing lies about under relup/ that an interrupted write or removal has left."""
+    discard_staging(run)
+    for path in remains(run.house.place.relup):
+        _remove(run, path)
+
+
+def _remove(run: Run, path: Path) -> None:
+    """What cannot be removed is told, and is no reason to call the upgrade anything else."""
+    try:
+        remove_staging(path)
+    except BadPlace as fault:
+        run.house.progress.note(f"{fault.happened}; 'relup clean' removes what is left")
 
 
 def asked_to_stop(run: Run) -> bool:

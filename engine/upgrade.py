@@ -16,10 +16,10 @@ from engine.interrupts import Heed, heed
 from engine.options import Options
 from engine.prospect import Prospect
 from engine.release.package import Package
-from engine.release.staging import remove_staging
-from engine.rollback import RECOVER, between_releases, roll_back, undone_without_journal
-from engine.run import House, Run, failure_of
+from engine.rollback import RECOVER, between_releases, roll_back, undoing_when_unwritable
+from engine.run import House, Run, failure_of, journal_need_bytes, leaving
 from engine.settle import walk_to_an_end
+from engine.staging import discard_staging, tidy
 from engine.state import UpgradeState
 from engine.steps import PREPARATION
 from engine.survey import UpgradeOpen, check_patches, surveyed
@@ -35,9 +35,6 @@ from journal.events import (
     UpgradeRequested,
     UpgradeSucceeded,
 )
-
-ENTRY_BYTES = 16 * 1024
-"""What one entry of a step may take, evidence and LMDB's pages included."""
 
 UNTOUCHED = "nothing was changed; the node runs what it ran before"
 
@@ -81,12 +78,17 @@ def refuse_if_open(house: House) -> None:
 
 
 def request(house: House, *, tarball: str, options: Options) -> Run:
-    """Write the request down; from here on every end of it is an entry too."""
+    """Write the request down; from here on every end of it is an entry too.
+
+    Raises:
+        JournalError: Not even that can be written; nothing was touched.
+    """
     upgrade_id = new_upgrade_id(house.clock.now_ns())
     event = UpgradeRequested(
         by=house.by, tarball=tarball, options=options.recorded(), waivers=options.waivers
     )
-    house.journal.append(event, upgrade_id=upgrade_id)
+    with leaving(UNTOUCHED):
+        house.journal.append(event, upgrade_id=upgrade_id)
     return Run(house=house, options=options, state=UpgradeState(upgrade_id=upgrade_id, requested=event))
 
 
@@ -108,27 +110,22 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
             for number, step in enumerate(PREPARATION, start=1):
                 run.walk(number, step, "do", act_for(run, number, step, "do", package=package))
         resolved, run.prospect = surveyed(run)
-        run.house.journal.reserve(journal_need_bytes(len(resolved.steps)))
+        run.house.journal.reserve(journal_need_bytes(resolved.steps))
         run.record(resolved)
     except Interrupted as stopped:
-        _clean_up(run)
+        discard_staging(run)
         stopped.runs_now = UNTOUCHED
         run.record(UpgradeInterrupted(why=stopped.happened, runs_now=UNTOUCHED))
         raise
     except RelupError as refusal:
-        _clean_up(run)
+        discard_staging(run)
         refusal.runs_now = refusal.runs_now or UNTOUCHED
         run.record(UpgradeRefused(failure=failure_of(refusal, runs_now=UNTOUCHED)))
         raise
     except JournalError as full:
-        _clean_up(run)
+        discard_staging(run)
         full.runs_now = UNTOUCHED
         raise
-
-
-def journal_need_bytes(steps: int) -> int:
-    """Room for two entries of every step, of its undoing, and for what stands around them."""
-    return (4 * steps + 8) * ENTRY_BYTES
 
 
 def observe(run: Run) -> None:
@@ -137,22 +134,14 @@ def observe(run: Run) -> None:
     run.record(NodeObserved(node=observation(facts), connections=run.node.connections()))
 
 
-def _clean_up(run: Run) -> None:
-    remove_staging(run.house.place.staging(run.upgrade_id))
-
-
 # ---------------------------------------------------------------- the steps of the plan
 
 
 def go_on(run: Run) -> UpgradeState:
     """Walk what is left of the plan, undo it when it fails, write the end down."""
-    try:
+    with undoing_when_unwritable(run):
         _walk_or_undo(run)
         _finish(run)
-    except JournalError as fault:
-        raise undone_without_journal(run, fault) from fault
-    finally:
-        run.house.journal.release()
     return run.state
 
 
@@ -209,6 +198,7 @@ def _after_failure(run: Run, failure: RelupError) -> RelupError:
 
 
 def _finish(run: Run) -> None:
+    tidy(run)
     run.node.dismiss()
     run.record(
         UpgradeSucceeded(
@@ -235,6 +225,6 @@ def plan(
     """
     run = request(house, tarball=tarball, options=options)
     prepare(run, open_package)
-    _clean_up(run)
+    discard_staging(run)
     assert run.prospect is not None, "a preparation without error saw everything"
     return run.state, run.prospect

@@ -17,6 +17,7 @@ import msgspec
 
 from engine.release.errors import CannotReadManifest
 
+MANIFEST_SUFFIX = ".manifest"
 _FORMAT = 1
 _LARGEST_FILE_BYTES = 256 << 20
 _READ_BYTES = 1 << 20
@@ -83,7 +84,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 def manifest_path(tree: Path) -> Path:
     """Where the manifest of a tree lies."""
-    return tree.with_name(f".{tree.name.removeprefix('.')}.manifest")
+    return tree.with_name(f".{tree.name.removeprefix('.')}{MANIFEST_SUFFIX}")
 
 
 def write_manifest(tree: Path, manifest: Manifest) -> None:

@@ -11,7 +11,7 @@ from engine.errors import RelupError
 from engine.place import STAGING_PREFIX
 from engine.release.errors import StagingExists, UnsafeRelupFolder
 from engine.release.faults import cannot_write
-from engine.release.manifest import manifest_path
+from engine.release.manifest import MANIFEST_SUFFIX, manifest_path
 
 REMOVED_PREFIX = ".removed-"
 """Of a tree that has lost its name and is being removed."""
@@ -80,10 +80,26 @@ def remove_staging(staging: Path) -> None:
 
 
 def leftovers(relup: Path) -> list[Path]:
-    """Staging folders, their manifests and half-removed trees below relup/, in order of their names."""
+    """Staging folders with their manifests, and `remains`, below relup/, in order of their names."""
     if not relup.is_dir():
         return []
-    return sorted(item for item in relup.iterdir() if item.name.startswith((STAGING_PREFIX, REMOVED_PREFIX)))
+    staged = (item for item in relup.iterdir() if item.name.startswith(STAGING_PREFIX))
+    return sorted({*staged, *remains(relup)})
+
+
+def remains(relup: Path) -> list[Path]:
+    """What an interrupted write or removal has left: half-removed trees, manifests of nothing, half a file."""
+    return [item for item in relup.iterdir() if _is_remainder(item)]
+
+
+def _is_remainder(item: Path) -> bool:
+    name = item.name
+    if name.startswith(REMOVED_PREFIX) or (name.startswith(".") and name.endswith("-new")):
+        return True
+    if not (name.startswith(".") and name.endswith(MANIFEST_SUFFIX)):
+        return False
+    described = name.removeprefix(".").removesuffix(MANIFEST_SUFFIX)
+    return not any(os.path.lexists(item.with_name(tree)) for tree in (described, f".{described}"))
 
 
 def _remove(staging: Path) -> None:

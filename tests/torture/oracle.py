@@ -32,6 +32,8 @@ def require_one_release(vm: FakeVm, root: Path, *, at_target: bool) -> None:
     """
     place = Place(root)
     tree = place.tree(TARGET)
+    if tree.exists() != at_target:
+        raise Torn(f"at the target: {at_target}, but its tree is there: {tree.exists()}")
     wanted = file_md5s(ReleaseTree.read(tree if at_target else root).modules)
     live = {module: md5 for module, (md5, _) in vm.modules.items()}
     if live != wanted:
@@ -40,8 +42,6 @@ def require_one_release(vm: FakeVm, root: Path, *, at_target: bool) -> None:
     marker = place.marker.read_text() if place.marker.exists() else None
     if marker != (TARGET if at_target else None):
         raise Torn(f"at the target: {at_target}, but relup/current says {marker}")
-    if tree.exists() != at_target:
-        raise Torn(f"at the target: {at_target}, but its tree is there: {tree.exists()}")
     if not at_target and any("/relup/" in folder for folder in vm.path):
         raise Torn(f"the code path still leads to the target: {vm.path}")
     if misfits := vm.misfits():

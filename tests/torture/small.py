@@ -19,11 +19,16 @@ PROCESSES = {"emqx_metrics": 1, "emqx_connection": 5, "emqx_cm": 1}
 
 @dataclass(frozen=True)
 class Small:
-    """The small releases: `base` becomes RootDir, `tarball` the target."""
+    """The small releases: `base` becomes RootDir, `tarball` the target, unpacked in `target`."""
 
     base: Path
+    target: Path
     tarball: Path
     catalog: Path
+
+    def target_application(self, name: str) -> Path:
+        """The .app file of one of the target's applications."""
+        return ReleaseTree.read(self.target).applications[name].app_file
 
 
 def make_small(built: Built, folder: Path) -> Small:
@@ -32,7 +37,7 @@ def make_small(built: Built, folder: Path) -> Small:
     shrink(built.tree("5.10.4"), base)
     shrink(built.tree("5.10.5"), target)
     tarball = make_package(target, tarball=folder / package_name("5.10.5"))
-    return Small(base, tarball, built.catalog)
+    return Small(base, target, tarball, built.catalog)
 
 
 def shrink(tree: Path, small: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_removal_that_breaks_off_leaves_no_tree_under_its_name(
     with pytest.raises(CannotWriteTree):
         remove_tree(room.tree)
     assert not room.tree.exists()
-    assert [path.name for path in leftovers(room.place.relup)] == [".removed-5.10.5-0"]
+    assert [path.name for path in leftovers(room.place.relup)] == [".5.10.5.manifest", ".removed-5.10.5-0"]
 
 
 def test_a_link_in_the_place_of_a_tree_is_removed_and_not_followed(room: _Room, tmp_path: Path) -> None:

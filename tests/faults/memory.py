@@ -1,0 +1,213 @@
+"""relup's own rooms around the VM in memory, with a journal that runs full and a disk that fails on order."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.clock import SystemClock
+from engine.finished import roll_back_finished
+from engine.history import last_upgrade
+from engine.house import open_house, requester
+from engine.node.door import Node, NodeFacts, StepKey, StepOrder, StepProgress, StepReport, StillRunning
+from engine.node.errors import ConnectionLost
+from engine.options import Options
+from engine.place import Place
+from engine.progress import Silent
+from engine.recovery import recover
+from engine.release.package import open_package
+from engine.run import House
+from engine.state import Phase, UpgradeState
+from engine.upgrade import upgrade
+from journal.door import Journal
+from journal.errors import JournalFull
+from journal.events import AnyEvent, Direction, Entry, Head, UpgradeId
+from journal.reader import read
+from tests.fake_node import FakeNode, FakeVm
+from tests.torture.oracle import TARGET
+from tests.torture.small import Small, booted, fresh_root
+
+ENDLESS = 10**6
+
+
+@dataclass
+class Disk:
+    """The room that a journal has: for so many entries, then for none until it is given more."""
+
+    entries_left: int = ENDLESS
+
+
+class FillingJournal:
+    """The real journal on a disk that runs full; `append` and `reserve` then say what the store would say."""
+
+    def __init__(self, journal: Journal, disk: Disk) -> None:
+        self._journal = journal
+        self._disk = disk
+
+    def append(self, event: AnyEvent, *, upgrade_id: UpgradeId | None) -> Entry:
+        self._require_room()
+        self._disk.entries_left -= 1
+        return self._journal.append(event, upgrade_id=upgrade_id)
+
+    def reserve(self, size_bytes: int) -> None:
+        self._require_room()
+        self._journal.reserve(size_bytes)
+
+    def _require_room(self) -> None:
+        if self._disk.entries_left <= 0:
+            raise JournalFull("There is no room for another record.", next="Free some disk space.")
+
+    def entries(self, start: int = 1) -> Iterator[Entry]:
+        return self._journal.entries(start)
+
+    def head(self) -> Head | None:
+        return self._journal.head()
+
+    def release(self) -> None:
+        self._journal.release()
+
+
+class Notes(Silent):
+    """Keeps what the operator would read on the screen."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+class Wire(FakeNode):
+    """A connection that may be broken when an answer is due, and cannot be opened while it is."""
+
+    def __init__(self, vm: FakeVm, is_broken: Callable[[], bool]) -> None:
+        super().__init__(vm)
+        self._is_broken = is_broken
+
+    def observe(self) -> NodeFacts:
+        self._require_whole()
+        return super().observe()
+
+    def outcome(self, key: StepKey) -> StepReport | StillRunning | None:
+        self._require_whole()
+        return super().outcome(key)
+
+    def perform(
+        self, key: StepKey, order: StepOrder, *, on_progress: Callable[[StepProgress], None] | None = None
+    ) -> StepReport:
+        self._require_whole()
+        report = super().perform(key, order, on_progress=on_progress)
+        self._require_whole()
+        return report
+
+    def _require_whole(self) -> None:
+        if self._is_broken():
+            raise ConnectionLost("The connection to the node broke.", next="Run 'relup recover'.")
+
+
+@dataclass
+class MemoryNode:
+    """One RootDir of small releases and the VM in memory that runs on it.
+
+    Attributes:
+        disk: How much the journal may still write.
+        notes: What the operator was told beside the errors.
+    """
+
+    small: Small
+    root: Path
+    catalog: Path
+    disk: Disk = field(default_factory=Disk)
+    notes: Notes = field(default_factory=Notes)
+
+    def __post_init__(self) -> None:
+        fresh_root(self.small, self.root)
+        self._is_lost = False
+        self.vm = FakeVm(lambda: booted(self.root))
+
+    @property
+    def place(self) -> Place:
+        return Place(self.root)
+
+    @property
+    def state(self) -> UpgradeState | None:
+        """What the journal's readers make of it."""
+        return last_upgrade(read(self.place.journal))
+
+    @property
+    def is_open(self) -> bool:
+        state = self.state
+        return state is not None and state.is_open
+
+    @property
+    def phase(self) -> Phase | None:
+        """Where the last upgrade stands; None before the first."""
+        return self.state.phase if self.state else None
+
+    @property
+    def at_target(self) -> bool:
+        """The target's tree is there: a whole upgrade leaves it, and nothing else does."""
+        return self.place.tree(TARGET).exists()
+
+    def entries(self) -> list[Entry]:
+        """Every entry, its chain checked."""
+        return list(read(self.place.journal).entries())
+
+    def lose_the_node_at(self, point: str) -> None:
+        """The connection breaks at a point of a step, which the VM goes on with; nobody can connect anew."""
+
+        def at_point(name: str) -> None:
+            if name == point:
+                self._is_lost = True
+
+        self.vm.at_point = at_point
+
+    def find_the_node(self) -> None:
+        """It can be reached again."""
+        self._is_lost = False
+        self.vm.at_point = lambda _: None
+
+    def upgrade(self) -> UpgradeState:
+        """What `relup upgrade` does."""
+        tarball = self.small.tarball
+        with self._house("upgrade") as house:
+            return upgrade(
+                house,
+                lambda: open_package(tarball),
+                tarball=str(tarball),
+                options=Options(full_speed=True),
+            )
+
+    def recover(self, direction: Direction = "do") -> UpgradeState:
+        """What `relup recover` does."""
+        with self._house("recover") as house:
+            return recover(house, direction=direction, reopen=lambda path: open_package(Path(path)))
+
+    def roll_back(self) -> UpgradeState:
+        """What `relup rollback` does."""
+        with self._house("rollback") as house:
+            return roll_back_finished(house)
+
+    def _house(self, command: str) -> AbstractContextManager[House]:
+        clock = SystemClock()
+        return open_house(self.place, self._furnish, clock=clock, node_name=self.vm.name, command=command)
+
+    def _furnish(self, journal: Journal) -> House:
+        return House(
+            place=self.place,
+            data_dir=self.root / "data",
+            catalog=self.catalog,
+            journal=FillingJournal(journal, self.disk),
+            connect=self._connect,
+            clock=SystemClock(),
+            progress=self.notes,
+            interrupts=lambda: 0,
+            by=requester("faults"),
+        )
+
+    def _connect(self) -> Node:
+        return Wire(self.vm, lambda: self._is_lost)
+
+
+MakeMemoryNode = Callable[[Path], MemoryNode]
+"""A fresh one on these hops."""
