@@ -8,8 +8,9 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from engine.clock import Clock
 from engine.errors import Busy, NoWritePermission
@@ -45,7 +46,8 @@ def require_writable(place: Place) -> None:
         NoWritePermission
     """
     for folder in (place.root, place.relup):
-        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        # RootDir is asked first: where it cannot be entered, nobody can tell whether relup/ is there.
+        if (folder == place.root or folder.exists()) and not os.access(folder, os.W_OK | os.X_OK):
             raise NoWritePermission(
                 f"The user {_user_name()} may not write to {folder}.",
                 next="Run relup as the user that runs the node, or as root.",
@@ -98,8 +100,20 @@ def rehearsal_house(place: Place, furnish: Callable[[Journal], House], *, clock:
             f"Another relup works on this node: {at_work}.",
             next="Wait until it has ended; 'relup status' shows how far it is.",
         )
-    with _hanging_up(furnish(Unwritten(clock))) as house:
+    with _unless_it_was_there(place.relup), _hanging_up(furnish(Unwritten(clock))) as house:
         yield house
+
+
+@contextmanager
+def _unless_it_was_there(folder: Path) -> Iterator[None]:
+    """Remove `folder` afterwards when it was made meanwhile and nobody else has put anything into it."""
+    was_there = folder.exists()
+    try:
+        yield
+    finally:
+        if not was_there:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager
