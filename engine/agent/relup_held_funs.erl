@@ -59,9 +59,10 @@ constants() ->
     [{text("persistent term ~tP", [Key, 8]), fun() -> Value end} || {Key, Value} <- persistent_term:get()].
 
 dictionaries() ->
+    %% The oldest processes are the services.
     [
         {text("process dictionary of ~ts", [name(Pid)]), fun() -> element(2, process_info(Pid, dictionary)) end}
-     || Pid <- lists:sublist([P || P <- processes(), P =/= self(), is_small(P)], 2000)
+     || Pid <- lists:sublist(processes(), 2000), Pid =/= self(), is_small(Pid)
     ].
 
 is_small(Pid) ->

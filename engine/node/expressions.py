@@ -81,18 +81,20 @@ INTERPRET = (
     PARSED
     + """
 Forms = lists:map(Parsed, Texts),
-Functions = maps:from_list([{{Name, Arity}, Clauses} || {function, _, Name, Arity, Clauses} <- Forms]),
-Run = fun Run(Name, Arguments) ->
-    Clauses = maps:get({Name, length(Arguments)}, Functions),
+Run = fun(Name, Arguments) -> apply(get({Name, length(Arguments)}), Arguments) end,
+[begin
     {value, Fun, _} = erl_eval:expr({'fun', 1, {clauses, Clauses}}, [], {value, Run}),
-    apply(Fun, Arguments)
-end,
+    put({Name, Arity}, Fun)
+end || {function, _, Name, Arity, Clauses} <- Forms],
 Existing = fun(Names) ->
     [M || Name <- Names, M <- [catch binary_to_existing_atom(Name, utf8)], is_atom(M)]
 end,
 """
 )
-"""Runs functions of the module whose forms are bound to `Texts`, without loading it."""
+"""Runs functions of the module whose forms are bound to `Texts`, without loading it.
+
+Each function is made a fun once (making one is slow) and kept in the dictionary of the call's own process.
+"""
 
 LINGERING = INTERPRET + "Run(seen, [Run(in_old_code, [Existing(Names)])])."
 
