@@ -140,10 +140,17 @@ class Context:
 
     def become_owner(self) -> None:
         """Be the node's user from here on, when root started this command."""
+        import os
+
         from cli.user import become, owner_of
 
         process = self.known_node.process
-        become(owner_of(self.place.root, os_pid=process.pid if process else None))
+        owner = owner_of(self.place.root, os_pid=process.pid if process else None)
+        if os.geteuid() != owner.uid:
+            from cli.ahead import load_everything
+
+            load_everything()
+        become(owner)
 
     @contextmanager
     def house(self, *, command: str, rehearsal: bool = False) -> "Iterator[House]":
