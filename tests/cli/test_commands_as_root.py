@@ -31,8 +31,12 @@ def private_copy(folder: Path) -> Path:
 
 
 def give_to(user: int, root: Path) -> None:
-    """All of a tree."""
+    """All of a tree. Erlang's own files, which it shares with every other tree, become its own first."""
     for path in (root, *root.rglob("*")):
+        if path.lstat().st_nlink > 1 and path.is_file() and not path.is_symlink():
+            own = path.with_name(f"{path.name}.own")
+            shutil.copy2(path, own)
+            own.replace(path)
         os.chown(path, user, user, follow_symlinks=False)
 
 
