@@ -8,8 +8,6 @@ from pathlib import Path
 
 from engine.errors import BadPlace, StepFailure
 from engine.release.deploy import deploy_tree, remove_tree
-from engine.release.faults import cannot_write
-from engine.release.manifest import write_manifest
 from engine.release.marker import read_marker, remove_marker, write_marker
 from engine.release.package import Package
 from engine.release.staging import remains, remove_staging
@@ -39,10 +37,6 @@ def unpack(run: Run, package: Package) -> Evidence:
         interrupted=lambda: asked_to_stop(run),
         low_priority=not run.options.full_speed,
     )
-    try:
-        write_manifest(staging, manifest)
-    except OSError as fault:
-        raise cannot_write(fault, "writing the manifest of the staging") from fault
     run.manifest = manifest
     return Evidence(
         path=str(staging),

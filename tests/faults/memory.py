@@ -35,6 +35,7 @@ class Disk:
     """The room that a journal has: for so many entries, then for none until it is given more."""
 
     entries_left: int = ENDLESS
+    written: int = 0
 
 
 class FillingJournal:
@@ -47,6 +48,7 @@ class FillingJournal:
     def append(self, event: AnyEvent, *, upgrade_id: UpgradeId | None) -> Entry:
         self._require_room()
         self._disk.entries_left -= 1
+        self._disk.written += 1
         return self._journal.append(event, upgrade_id=upgrade_id)
 
     def reserve(self, size_bytes: int) -> None:
@@ -112,6 +114,8 @@ class MemoryNode:
     Attributes:
         disk: How much the journal may still write.
         notes: What the operator was told beside the errors.
+        stop_at: The operator asks to stop when so many entries are written; None for never.
+        requests: How often that is asked.
     """
 
     small: Small
@@ -119,6 +123,8 @@ class MemoryNode:
     catalog: Path
     disk: Disk = field(default_factory=Disk)
     notes: Notes = field(default_factory=Notes)
+    stop_at: int | None = None
+    requests: int = 1
 
     def __post_init__(self) -> None:
         fresh_root(self.small, self.root)
@@ -201,9 +207,13 @@ class MemoryNode:
             connect=self._connect,
             clock=SystemClock(),
             progress=self.notes,
-            interrupts=lambda: 0,
+            interrupts=self._interrupts,
             by=requester("faults"),
         )
+
+    def _interrupts(self) -> int:
+        asked = self.stop_at is not None and self.disk.written >= self.stop_at
+        return self.requests if asked else 0
 
     def _connect(self) -> Node:
         return Wire(self.vm, lambda: self._is_lost)

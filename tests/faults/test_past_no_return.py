@@ -28,9 +28,7 @@ def stopped(releases: Built, crashing: BuiltVariant, tmp_path: Path) -> Iterator
     with Serving.opened(releases, tmp_path / "root", clients=CLIENTS, busy=10) as serving:
         told = serving.upgrade(crashing.tarball, catalog=crashing.catalog)
         assert (told.code, told.error["name"]) == (BETWEEN, "call_failed")
-        assert told.error["runs_now"].startswith(
-            "between releases: 9 modules of the target and 0 of the old"
-        )
+        assert told.error["runs_now"].startswith("between releases: 9 modules of the target and 0 of the old")
         yield serving
 
 
