@@ -271,3 +271,47 @@ def test_the_same_key_waits_for_the_step_in_hand(node: BareNode, vm: Vm) -> None
     assert isinstance(update.report(), StepDone)
     assert again.report() == update.report()
     second.close()
+
+
+def test_a_process_whose_change_failed_stands_still_until_its_code_is_back(node: BareNode, vm: Vm) -> None:
+    """While others are still changing, the failed one must not run the new code with its old state."""
+    failed, late = node.eval(
+        "[A, B | _] = probe_sup:counters(), ets:insert(trouble, [{{up, A}, crash}, {{up, B}, block}]), [A, B]"
+    )
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "changing" and standing_in(node, "gen_server", "loop") == COUNT - 2)
+    assert node.eval("process_info(P, current_function)", P=failed) == (
+        "current_function",
+        ("sys", "suspend_loop", 6),
+    )
+    node.eval("P ! go_on", P=late)
+    report = update.report()
+    assert isinstance(report, StepNotDone)
+    assert (report.name, report.reverted, report.ended) == ("code_change_failed", True, ())
+    assert versions(node) == {"v1"}
+
+
+@pytest.mark.parametrize("role", ["hand", "guard", "keeper"])
+def test_a_kill_inside_the_switch_waits_for_what_was_asked_of_the_code_server(
+    node: BareNode, vm: Vm, role: str
+) -> None:
+    """A switch that still lies in the code server's mailbox comes before the decision, not after it."""
+    deaf = node.eval(
+        "code:ensure_loaded(timer), P = hd(probe_sup:counters()),"
+        " spawn(fun() -> sys:replace_state(P, fun(S) -> receive go_on -> S end end, infinity) end), P"
+    )
+    update = Update(vm, up(node))
+    until(lambda: stage(node) == "suspending")
+    node.eval(
+        "spawn(fun() -> register(holder, self()), erlang:suspend_process(whereis(code_server)),"
+        " receive let_go -> ok end end), timer:sleep(50), P ! go_on",
+        P=deaf,
+    )
+    until(lambda: stage(node) == "switching")
+    kill(node, role)
+    node.eval("timer:sleep(200), holder ! let_go")
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert (report.processes, report.ended) == (COUNT, ())
+    assert versions(node) == {"v2"}
+    assert vm.suspended() == ()
