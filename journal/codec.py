@@ -15,6 +15,7 @@ from journal.events import Entry, Event
 
 FORMAT = 1
 """Version of everything this module describes; a larger one in a journal means a newer relup."""
+KEY_SIZE = 8
 HASH_SIZE = 32
 GENESIS = bytes(HASH_SIZE)
 """What stands before the first record."""
@@ -28,11 +29,17 @@ _decoder = msgspec.msgpack.Decoder(Entry)
 
 def key(seq: int) -> bytes:
     """The 8 bytes a record is stored under."""
-    return seq.to_bytes(8, "big")
+    return seq.to_bytes(KEY_SIZE, "big")
 
 
 def sequence_of(stored_key: bytes) -> int:
-    """The sequence number behind a stored key."""
+    """The sequence number behind a stored key.
+
+    Raises:
+        JournalDamaged: It is no key of ours.
+    """
+    if len(stored_key) != KEY_SIZE:
+        raise JournalDamaged(f"a record is stored under a key of {len(stored_key)} bytes", next=SALVAGE)
     return int.from_bytes(stored_key, "big")
 
 

@@ -104,8 +104,9 @@ def _walked(folder: Path, anchor: Head | None) -> Iterator[bytes]:
             found = _holds(view, anchor, before, view.position)
             yield msgspec.msgpack.encode(_Progress(first, head, found, batch.payloads))
             before = view.position
-    with opened(folder):
-        pass
+    with opened(folder) as view:
+        if view is not None:
+            _require_nothing_else(view)
 
 
 def _holds(view: View, anchor: Head | None, start: int, end: int) -> bool:
@@ -114,6 +115,18 @@ def _holds(view: View, anchor: Head | None, start: int, end: int) -> bool:
         return False
     with view.transaction() as transaction:
         return walk.hash_of(transaction, view.identity, anchor.seq).hex() == anchor.hash
+
+
+def _require_nothing_else(view: View) -> None:
+    """Refuse records that lie beside the chain, where no replay comes by."""
+    with view.transaction() as transaction:
+        head = walk.head_of(transaction, view.identity)
+        stored = transaction.stat(view.environment.entries)["entries"]
+    chained = head.seq + 1 - walk.first_kept(view.identity) if head is not None else 0
+    if stored != chained:
+        raise JournalDamaged(
+            f"{view.folder} holds {stored} records, of which {chained} belong to the chain", next=SALVAGE
+        )
 
 
 def _not_in_chain(folder: Path, anchor: Head, head: Head | None) -> JournalDamaged:

@@ -137,11 +137,23 @@ def test_keep_and_before_say_how_much_stays(store: Store) -> None:
 
 def test_an_attempt_is_never_cut_in_two(store: Store) -> None:
     """A late rollback ties an early attempt to the newest one."""
-    write(store, told(success, refused))
+    write(store, told(refused, success, refused))
     for event in (RollbackStarted(automatic=False, by=BY), RollbackFinished()):
-        store.append(event, upgrade_id=UpgradeId("u0001"))
-    assert not clear(store, keep=1)
-    assert len(all_rows(store.entries())) == 2
+        store.append(event, upgrade_id=UpgradeId("u0002"))
+    whole = [entry for entry in store.entries() if entry.upgrade_id == "u0002"]
+    assert clear(store, keep=1)
+    assert [entry for entry in store.entries() if entry.upgrade_id == "u0002"] == whole
+    assert [row.upgrade_id for row in all_rows(store.entries())] == ["u0002", "u0003"]
+
+
+def test_a_head_from_the_dropped_part_proves_nothing_any_more(store: Store) -> None:
+    """And verify says so, instead of calling the journal sound or damaged because of it."""
+    write(store, told(refused))
+    old = store.head()
+    write(store, [(UpgradeId("u9"), event) for _, event in told(refused)])
+    assert clear(store)
+    verdict = verify(store.folder, anchor=old)
+    assert (verdict.damage, verdict.anchor_checked) == (None, False)
 
 
 def test_the_snapshot_of_the_dropped_history_is_not_taken_for_the_present(store: Store) -> None:

@@ -102,6 +102,17 @@ def test_reordered_duplicated_and_dropped_records_are_seen(
     assert not is_sound(sound_pairs[:first] + sound_pairs[first + 1 :])
 
 
+def test_a_chain_written_anew_with_a_gap_in_its_numbers_is_seen(sound_pairs: list[raw.Pair]) -> None:
+    """Also where every hash follows from the one before: numbers have no gap."""
+    first, second = sound_pairs[0], sound_pairs[1]
+    payload = second[1][codec.HASH_SIZE :]
+    forged = codec.chain_hash(first[1][: codec.HASH_SIZE], codec.key(3), payload) + payload
+    batch = walk.chained([first, (codec.key(3), forged)], codec.GENESIS, 1)
+    assert len(batch.payloads) == 1
+    assert batch.damage is not None
+    assert "record 2 is missing" in batch.damage.happened
+
+
 def damage_record(folder: Path, seq: int) -> None:
     with raw.records(folder) as transaction:
         value = transaction.get(codec.key(seq))
@@ -160,6 +171,26 @@ def test_an_older_copy_of_the_file_is_seen_by_the_note(tmp_path: Path, folder: P
     shutil.copy(tmp_path / "older.mdb", raw.current(folder) / "data.mdb")
     with pytest.raises(JournalDamaged, match="older copy"):
         read(folder).head()
+
+
+@pytest.mark.parametrize("key", [b"\xff", b"\xff" * 400])
+def test_a_record_under_a_key_that_is_none_is_damage(copy: Path, key: bytes) -> None:
+    """Also where it sorts to the end, and so stands where the head should."""
+    with raw.records(copy) as transaction:
+        transaction.put(key, b"x" * 100)
+    with pytest.raises(JournalDamaged):
+        answers(copy)
+    with pytest.raises(JournalDamaged):
+        create_or_open(copy, clock=Ticking(), node=None, root="/opt/emqx")
+
+
+def test_a_record_beside_the_chain_is_found_by_verify(copy: Path) -> None:
+    """No replay comes by it, but a sound journal has none."""
+    with raw.records(copy) as transaction:
+        transaction.put(codec.key(0), b"x" * 100)
+    verdict = verify(copy)
+    assert verdict.damage is not None
+    assert "201 records, of which 200 belong to the chain" in verdict.damage.happened
 
 
 def test_a_journal_without_any_record_is_damaged(copy: Path) -> None:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from journal.reader import read
+from journal.verify import verify
+from tests.journal.stories import begin, success, told, written
+
 HOME = Path(__file__).resolve().parents[2]
 TRACED = "pwrite64,pwritev,pwritev2,write,fdatasync,fsync,openat,rename,renameat,mkdir,mkdirat,msync,sync_file_range"
 BEGIN, ACKNOWLEDGED = "BEGIN", "ACKNOWLEDGED"
@@ -47,6 +51,37 @@ def traced(folder: Path, tmp_path: Path, *, sync: bool = True) -> list[str]:
         env={**os.environ, "PYTHONPATH": str(HOME)},
     )
     return log.read_text(errors="replace").splitlines()
+
+
+@pytest.mark.parametrize("call", ["pwrite64", "fdatasync"])
+@pytest.mark.parametrize("when", range(1, 5))
+def test_killed_inside_the_commit_the_entry_is_there_whole_or_not_at_all(
+    tmp_path: Path, folder: Path, call: str, when: int
+) -> None:
+    """At each of LMDB's own system calls: pages, their sync, the meta page, and our note after it."""
+    written(tmp_path, told(success))
+    before = list(read(folder).entries())
+    strace = shutil.which("strace")
+    assert strace is not None, "the project's set-up installs strace"
+    program = PROGRAM.replace("range(3)", "range(2)")
+    subprocess.run(
+        [
+            *(strace, "-f", "-o", "/dev/null", "-e", f"trace={call}"),
+            *("-e", f"inject={call}:signal=KILL:when={when}"),
+            *(sys.executable, "-c", program, str(folder), "sync"),
+        ],
+        cwd=HOME,
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+    )
+    after = list(read(folder).entries())
+    assert after[: len(before)] == before
+    assert [entry.seq for entry in after] == list(range(1, len(after) + 1))
+    assert len(after) - len(before) <= 2
+    with begin(tmp_path) as store:
+        assert store.append(success()[0], upgrade_id=None).seq == len(after) + 1
+    assert verify(folder).damage is None
 
 
 def appends(calls: list[str]) -> list[list[str]]:

@@ -17,6 +17,8 @@ from journal.events import Entry, UpgradeInterrupted
 from journal.opening import create_or_open, start_fresh
 from journal.reader import read
 from journal.store import Store
+from journal.view import View
+from journal.walk import Batch
 from tests.journal import raw
 from tests.journal.stories import BY, Ticking, begin, folder_of, refused, told, write
 
@@ -141,7 +143,7 @@ def _runs(pid: int) -> bool:
 def test_a_slow_reader_does_not_make_the_file_grow(tmp_path: Path) -> None:
     """No read transaction stays open between two batches, so pages are used again."""
     with begin(tmp_path) as store:
-        write(store, told(*[refused] * 200))
+        write(store, told(*[refused] * 1000))
         slow = read(store.folder).entries()
         next(slow)
         before = store.environment.lmdb.info()["last_pgno"]
@@ -149,13 +151,15 @@ def test_a_slow_reader_does_not_make_the_file_grow(tmp_path: Path) -> None:
             store.save_snapshot("test.1", seq=1, state=number.to_bytes(2, "big") * 1500)
         # A transaction that stayed open would keep three or more pages of each.
         assert store.environment.lmdb.info()["last_pgno"] - before < 1000
-        assert len(list(slow)) == 1000
+        assert len(list(slow)) == 5000
 
 
 def test_slots_of_readers_that_were_killed_are_freed(tmp_path: Path) -> None:
-    """A reader killed inside a transaction would pin its pages for ever."""
+    """A reader killed inside a transaction would pin its pages for as long as anyone has the journal open."""
     with begin(tmp_path) as store:
         write(store, told(refused))
+    other = read(folder_of(tmp_path)).follow(poll_s=0.05)
+    next(other)
     stale = os.fork()
     if stale == 0:
         path = str(raw.current(folder_of(tmp_path)))
@@ -167,4 +171,30 @@ def test_slots_of_readers_that_were_killed_are_freed(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(stale, 0)
     with begin(tmp_path) as store:
-        assert store.environment.lmdb.readers().strip() == "(no active readers)"
+        assert f" {stale} " not in store.environment.lmdb.readers()
+    assert next(other).seq == 2
+
+
+def test_what_is_written_between_reading_and_looking_for_the_next_generation_is_seen(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The follower asks whether its generation is the last one before it reads it, not after."""
+    reached, reach = os.pipe()
+    go_on, let_go = os.pipe()
+    real = View.batches
+    stops = iter([True])
+
+    def stopping(view: View, start: int) -> Iterator[Batch]:
+        yield from real(view, start)
+        if next(stops, False):
+            os.write(reach, b"x")
+            os.read(go_on, 1)
+
+    monkeypatch.setattr(View, "batches", stopping)
+    followed = read(store.folder).follow(poll_s=0.01)
+    assert next(followed).seq == 1
+    os.read(reached, 1)
+    write(store, told(refused))
+    clear_history(store, until=store.head().seq, dropped_upgrades=1, state={}, by=BY)
+    os.write(let_go, b"x")
+    assert [entry.seq for entry in islice(followed, 6)] == [2, 3, 4, 5, 6, 7]
