@@ -56,7 +56,13 @@ def show_plan(context: Context, tarball: Path, *, options: "Options") -> None:
     package = opened_package(tarball)
     try:
         with context.house(command="plan", rehearsal=True) as house:
-            state, prospect = plan(house, package, tarball=str(tarball.absolute()), options=options)
+            state, prospect = plan(
+                house,
+                package,
+                history=context.history(),
+                tarball=str(tarball.absolute()),
+                options=options,
+            )
     except (RelupError, JournalError) as error:
         context.fail(error)
     assert state.plan is not None, "a preparation without error ends in a plan"

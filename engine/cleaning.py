@@ -34,7 +34,7 @@ def removable(place: Place, versions: Versions, journal: Entries) -> list[Remova
 
     Args:
         place: Where to look.
-        versions: The facts of now; without a live version no tree is removable, as it may run.
+        versions: The facts of now; when what runs is in no known tree, none is removable.
         journal: Tells which upgrade is open and which hop can still be undone.
     """
     needed = _needed(place, versions) | _needed_to_undo(place, versions, journal)
@@ -43,7 +43,7 @@ def removable(place: Place, versions: Versions, journal: Entries) -> list[Remova
         for path in leftovers(place.relup)
         if path not in needed
     ]
-    if versions.live is not None:
+    if versions.live is not None and versions.live.tree is not None:
         trees, _ = known_trees(place)
         found += [
             Removable(path=path, bytes=_size(path), why="neither live, nor booted, nor booted next")

@@ -48,7 +48,7 @@ def roll_back_finished(house: House) -> UpgradeState:
         JournalFull: There is no room to write down what would be done; nothing was changed.
         BetweenReleases: It could not be undone whole.
     """
-    refuse_if_open(house)
+    refuse_if_open(house.journal)
     state = last_success(house.journal)
     if state is None or state.node is None:
         raise NoFinishedHop(
@@ -77,7 +77,7 @@ def give_up_marker(house: House) -> str:
         UpgradeOpen: An upgrade is unfinished.
         NoMarker: There is none.
     """
-    refuse_if_open(house)
+    refuse_if_open(house.journal)
     marker = read_marker(house.place.root)
     if marker.state == "absent":
         raise NoMarker(

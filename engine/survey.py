@@ -30,7 +30,7 @@ from engine.release.tree import ReleaseTree, check_whole
 from engine.release.version import parse_version
 from engine.run import Run
 from engine.term import Term
-from engine.truth import known_trees, live_release
+from engine.truth import known_trees, live_release, live_troubles
 from journal.events import PlanResolved
 
 
@@ -188,9 +188,11 @@ def live_tree(run: Run) -> ReleaseTree:
     trees, troubles = known_trees(run.house.place)
     live = live_release(run.node, run.node.observe(), trees)
     if live.tree is None:
+        why = listed([*troubles, *live_troubles(live)])
         raise LiveReleaseUnknown(
-            f"No tree under {run.house.place.root} is what the node runs: {listed(troubles)}.",
-            next="Check with --root that this is the install root of the node.",
+            f"No tree under {run.house.place.root} is what the node runs: {why}.",
+            next="Check with --root that this is the install root of the node; when its package was replaced "
+            "underneath, restart the node first.",
         )
     return trees[live.tree]
 

@@ -4,7 +4,7 @@
 node's own word stands beside it. Reads files and asks the node; changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,14 +22,17 @@ class LiveRelease(msgspec.Struct, frozen=True, kw_only=True):
     """What the VM runs.
 
     Attributes:
-        tree: The tree that matches best; None when no tree could be compared.
+        tree: The tree that matches best; None when no tree could be compared, or when what runs is in none
+            of them any more.
         drifted: Loaded modules of that release with another md5 than the tree's: empty for an exact match.
+        replaced: Those of them whose files in one of the trees are gone, or others, since they were loaded.
         says: The node's own word, `emqx_release:version/0`.
     """
 
     tree: Path | None
     version: str | None
     drifted: tuple[str, ...]
+    replaced: tuple[str, ...] = ()
     says: str | None
 
 
@@ -62,7 +65,7 @@ def versions(place: Place, node: Node | None) -> Versions:
         next_boot=next_boot,
         marker=marker.version,
         booted=str(booted.version) if booted else None,
-        troubles=(*troubles, *marker_troubles, *_live_troubles(live), *_place_troubles(place)),
+        troubles=(*troubles, *marker_troubles, *live_troubles(live), *_place_troubles(place)),
     )
 
 
@@ -101,11 +104,28 @@ def live_release(node: Node, facts: NodeFacts, trees: Mapping[Path, ReleaseTree]
             closest, drifted = tree, differing
         if not differing:
             break
+    replaced = _replaced(node, trees, {module: loaded[module] for module in drifted})
+    if closest is not None and replaced and str(closest.version) != facts.running_version:
+        closest = None
     return LiveRelease(
         tree=closest.root if closest else None,
         version=str(closest.version) if closest else None,
         drifted=tuple(drifted),
+        replaced=replaced,
         says=facts.running_version,
+    )
+
+
+def _replaced(node: Node, trees: Iterable[Path], drifted: Mapping[str, str]) -> tuple[str, ...]:
+    """The modules that were loaded from a file of a tree which is gone, or holds something else by now."""
+    loaded_from = (
+        {module: Path(file) for module, file in node.module_files(drifted).items()} if drifted else {}
+    )
+    there = file_md5s({module: file for module, file in loaded_from.items() if file.is_file()})
+    return tuple(
+        module
+        for module, file in loaded_from.items()
+        if there.get(module) != drifted[module] and any(file.is_relative_to(tree / "lib") for tree in trees)
     )
 
 
@@ -136,9 +156,15 @@ def _next_boot(place: Place, trees: Mapping[Path, ReleaseTree]) -> tuple[str | N
     return marker.version, []
 
 
-def _live_troubles(live: LiveRelease | None) -> list[str]:
+def live_troubles(live: LiveRelease | None) -> list[str]:
+    """What is wrong with the code that runs, one sentence each."""
     if live is None:
         return []
+    if live.replaced and live.version is None:
+        return [
+            f"the files of {len(live.replaced)} loaded modules were replaced underneath the running node, "
+            f"which calls itself {live.says or 'nothing'}: what it runs is in no tree any more"
+        ]
     troubles = []
     if live.drifted:
         some = ", ".join(live.drifted[:5]) + (" …" if len(live.drifted) > 5 else "")

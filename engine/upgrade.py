@@ -16,7 +16,7 @@ from engine.interrupts import Heed, heed
 from engine.options import Options
 from engine.prospect import Prospect
 from engine.release.package import Package
-from engine.rollback import RECOVER, between_releases, roll_back, undoing_when_unwritable
+from engine.rollback import RECOVER, UNCHANGED, between_releases, roll_back, undoing_when_unwritable
 from engine.run import House, Run, failure_of, journal_need_bytes, leaving
 from engine.settle import walk_to_an_end
 from engine.staging import discard_staging, tidy
@@ -24,6 +24,7 @@ from engine.state import UpgradeState
 from engine.steps import PREPARATION
 from engine.survey import UpgradeOpen, check_patches, surveyed
 from engine.survival import check_survival
+from journal.door import Entries
 from journal.errors import JournalError
 from journal.events import (
     Failure,
@@ -61,20 +62,26 @@ def upgrade(
         NodeUnreachable: The node was lost.
         Interrupted: The operator asked to stop, and all was undone.
     """
-    refuse_if_open(house)
+    refuse_if_open(house.journal)
     run = request(house, tarball=tarball, options=options)
     prepare(run, open_package)
     return go_on(run)
 
 
-def refuse_if_open(house: House) -> None:
-    """Refuse to begin while an upgrade is unfinished."""
-    state = last_upgrade(house.journal)
+def refuse_if_open(journal: Entries) -> None:
+    """Refuse to begin while an upgrade is unfinished.
+
+    Raises:
+        UpgradeOpen
+    """
+    state = last_upgrade(journal)
     if state is not None and state.is_open:
-        raise UpgradeOpen(
+        error = UpgradeOpen(
             f"The upgrade {state.upgrade_id} has not ended ({state.phase.value}).",
             next=RECOVER,
         )
+        error.runs_now = UNCHANGED
+        raise error
 
 
 def request(house: House, *, tarball: str, options: Options) -> Run:
@@ -213,16 +220,23 @@ def _finish(run: Run) -> None:
 
 
 def plan(
-    house: House, open_package: Callable[[], Package], *, tarball: str, options: Options
+    house: House,
+    open_package: Callable[[], Package],
+    *,
+    history: Entries,
+    tarball: str,
+    options: Options,
 ) -> tuple[UpgradeState, Prospect]:
     """Walk the preparation alone and leave nothing behind: what `upgrade` would do now.
 
     Args:
         house: One whose journal is not written, see `engine.house.rehearsal_house`.
+        history: The journal that is not written.
 
     Raises:
         Refusal: `upgrade` would be refused for the same reason.
     """
+    refuse_if_open(history)
     run = request(house, tarball=tarball, options=options)
     prepare(run, open_package)
     discard_staging(run)

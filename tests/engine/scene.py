@@ -86,7 +86,13 @@ class Scene:
     def plan(self, tarball: Path, **options: Any) -> tuple[UpgradeState, Prospect]:
         """What `relup plan` does."""
         with rehearsal_house(self.place, self._furnished, clock=SystemClock()) as house:
-            return plan(house, _opening(tarball), tarball=str(tarball), options=_chosen(options))
+            return plan(
+                house,
+                _opening(tarball),
+                history=self.journal,
+                tarball=str(tarball),
+                options=_chosen(options),
+            )
 
     def roll_back(self) -> UpgradeState:
         """What `relup rollback` does."""
