@@ -221,33 +221,26 @@ def _append(disk: Path) -> Row:
 
 
 def _replays(memory: Path, large: Path, events: int) -> list[Row]:
-    found = []
-    rates: list[float] = []
-    for size in (events // 100, events // 10, events):
-        folder = large if size == events else _filled(memory / f"replay-{size}", size)
-        rate, bare = _replay_rates(folder, size)
-        rates.append(rate)
-        found.append(
-            _row(
-                f"replay {size} events",
-                rate,
-                "events/s",
-                bare,
-                ">= 0.6 of a bare loop",
-                met=rate >= 0.6 * bare,
-            )
+    """The goal is held at the largest size; the smaller ones show whether time grows with it and no faster."""
+    sizes = (events // 100, events // 10, events)
+    folders = [large if size == events else _filled(memory / f"replay-{size}", size) for size in sizes]
+    rates = [_replay_rates(folder, size) for folder, size in zip(folders, sizes, strict=True)]
+    found = [
+        Row(
+            name=f"journal: replay {size} events",
+            value=rate,
+            unit="events/s",
+            baseline=bare,
+            ratio=rate / bare,
         )
-    slowest, fastest = min(rates), max(rates)
-    found.append(
-        _row(
-            "replay linearity",
-            slowest,
-            "events/s",
-            fastest,
-            ">= 0.7 from smallest to largest",
-            met=slowest >= 0.7 * fastest,
-        )
-    )
+        for size, (rate, bare) in zip(sizes[:-1], rates[:-1], strict=True)
+    ]
+    rate, bare = rates[-1]
+    goal = ">= 0.6 of a bare loop"
+    found.append(_row(f"replay {events} events", rate, "events/s", bare, goal, met=rate >= 0.6 * bare))
+    best = max(rate for rate, _ in rates)
+    goal = ">= 0.7 of the best rate of all sizes"
+    found.append(_row("replay grows linearly", rate, "events/s", best, goal, met=rate >= 0.7 * best))
     return found
 
 

@@ -8,6 +8,7 @@ the news that the child was killed, which is damage.
 
 import contextlib
 import faulthandler
+import fcntl
 import os
 import resource
 import signal
@@ -24,6 +25,8 @@ from journal.environment import drop_inherited
 from journal.errors import GROUPS, SALVAGE, JournalDamaged, JournalError, JournalFull
 from journal.place import MIN_FREE_BYTES, free_bytes
 
+PIPE_BYTES = 1024 * 1024
+"""Room for several frames, so that the two processes seldom wait for each other."""
 FRAME, ERROR, END = b"F", b"E", b"Z"
 _LENGTH = struct.Struct(">cI")
 
@@ -50,6 +53,8 @@ def frames(produce: Producer, *, subject: Path) -> Iterator[bytes]:
         JournalError: What the child raised.
     """
     reading, writing = os.pipe()
+    with contextlib.suppress(OSError):  # the user's pipes may have their limit already; the default works
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     child = _fork()
     if child == 0:
         os.close(reading)

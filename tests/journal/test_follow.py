@@ -140,8 +140,9 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_a_slow_reader_does_not_make_the_file_grow(tmp_path: Path) -> None:
+def test_a_slow_reader_does_not_make_the_file_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No read transaction stays open between two batches, so pages are used again."""
+    monkeypatch.setattr("journal.child.PIPE_BYTES", 4096)  # the reader's child waits early
     with begin(tmp_path) as store:
         write(store, told(*[refused] * 1000))
         slow = read(store.folder).entries()
