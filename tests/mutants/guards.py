@@ -198,6 +198,6 @@ GUARDS = (
         file="engine/incarnation.py",
         was="    return (seen.os_pid, seen.os_start_time, seen.creation) == (\n",
         becomes="    return seen.name == now.name or (seen.os_pid, seen.os_start_time, seen.creation) == (\n",
-        tests=(_BOUNDARIES,),
+        tests=("tests/engine/test_incarnation.py",),
     ),
 )
