@@ -6,9 +6,9 @@ node stands between, and its end carries the result. Source: ERTS User's Guide, 
 SPAWN_REQUEST; the called helper is OTP's own `erpc:execute_call/4` (OTP 23 and newer).
 """
 
-import ssl
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from engine.errors import NodeUnreachable
 from engine.node import control
@@ -20,6 +20,9 @@ from engine.node.mailbox import Ended, Lost, Mailbox, Message, Router
 from engine.node.transport import opened
 from engine.node.wire import Wire
 from engine.term import Atom, Pid, Reference, Term
+
+if TYPE_CHECKING:
+    import ssl
 
 _EXECUTE = ("erpc", "execute_call")
 
@@ -33,7 +36,7 @@ class Connection:
     """
 
     def __init__(
-        self, address: Address, *, cookie: Cookie, tls: ssl.SSLContext | None = None, timeout_s: float = 5.0
+        self, address: Address, *, cookie: Cookie, tls: "ssl.SSLContext | None" = None, timeout_s: float = 5.0
     ) -> None:
         deadline = time.monotonic() + timeout_s
         connected, reader, self.peer = opened(address, cookie=cookie, tls=tls, timeout_s=timeout_s)
@@ -46,6 +49,7 @@ class Connection:
             on_frame=self._router.route,
             on_lost=self._router.lose,
             node=self.peer.node,
+            is_tls=tls is not None,
         )
         self._wire.start()
         try:

@@ -1,12 +1,16 @@
 """From what is known of a node to an open connection: which port, which cookie, TLS or not."""
 
+from typing import TYPE_CHECKING
+
 from engine.errors import BadRequest
 from engine.node.address import EPMD_PORT, Address, address_from_epmd, fixed_address, host_of
 from engine.node.connection import Connection
 from engine.node.cookie import Cookie
 from engine.node.discovery import KnownNode
 from engine.node.errors import TlsRefused
-from engine.node.tls import context_from_optfile
+
+if TYPE_CHECKING:
+    import ssl
 
 
 def address_of(known: KnownNode, *, host: str | None = None, timeout_s: float = 5.0) -> Address:
@@ -46,11 +50,21 @@ def connect(
             f"The cookie of node {known.name} is not known.",
             next="Give a file that holds it (--cookie-file).",
         )
-    if known.is_tls and known.dist_optfile is None:
+    tls = _tls_of(known)
+    address = address_of(known, host=host, timeout_s=timeout_s)
+    return Connection(address, cookie=cookie, tls=tls, timeout_s=timeout_s)
+
+
+def _tls_of(known: KnownNode) -> "ssl.SSLContext | None":
+    """What the connection is encrypted with; None for a node that does not encrypt its distribution."""
+    if not known.is_tls:
+        return None
+    if known.dist_optfile is None:
         raise TlsRefused(
             f"Node {known.name} encrypts its distribution, but its command line has no -ssl_dist_optfile.",
             next="Start the node with -ssl_dist_optfile.",
         )
-    tls = context_from_optfile(known.dist_optfile) if known.is_tls and known.dist_optfile else None
-    address = address_of(known, host=host, timeout_s=timeout_s)
-    return Connection(address, cookie=cookie, tls=tls, timeout_s=timeout_s)
+    # Imported here: ssl takes long to import, and few nodes need it.
+    from engine.node.tls import context_from_optfile
+
+    return context_from_optfile(known.dist_optfile)

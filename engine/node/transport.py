@@ -2,8 +2,8 @@
 
 import secrets
 import socket
-import ssl
 import time
+from typing import TYPE_CHECKING
 
 from engine.node.address import Address
 from engine.node.cookie import Cookie
@@ -11,13 +11,16 @@ from engine.node.errors import CallTimedOut, NodeDown, TlsRefused
 from engine.node.framing import FrameReader, framed
 from engine.node.handshake import Handshake, Peer
 
+if TYPE_CHECKING:
+    import ssl  # only nodes that encrypt their distribution need it, and it takes long to import
+
 _TCP_LENGTH_BYTES = 2
 _TLS_LENGTH_BYTES = 4
 _READ_BYTES = 64 * 1024
 
 
 def opened(
-    address: Address, *, cookie: Cookie, tls: ssl.SSLContext | None, timeout_s: float
+    address: Address, *, cookie: Cookie, tls: "ssl.SSLContext | None", timeout_s: float
 ) -> tuple[socket.socket, FrameReader, Peer]:
     """A connected socket, the reader that holds what came behind the handshake, and who is there.
 
@@ -51,7 +54,7 @@ def _connected(address: Address, timeout_s: float) -> socket.socket:
     return connected
 
 
-def _secured(connected: socket.socket, tls: ssl.SSLContext, address: Address) -> ssl.SSLSocket:
+def _secured(connected: socket.socket, tls: "ssl.SSLContext", address: Address) -> "ssl.SSLSocket":
     try:
         return tls.wrap_socket(connected, server_hostname=address.node.partition("@")[2])
     except TimeoutError:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -23,7 +22,16 @@ from engine.node.framing import TICK, FrameReader, framed
 _TICK_INTERVAL_S = 5.0
 """We speak at least this often; the node's own ticks are answered besides (its default is every 15 s)."""
 _READ_BYTES = 256 * 1024
-_NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def _not_now(*, is_tls: bool) -> tuple[type[OSError], ...]:
+    """How a socket says that it has nothing to read, or no room to write, just now."""
+    plain = (BlockingIOError, InterruptedError)
+    if not is_tls:
+        return plain
+    import ssl  # takes long to import, and only nodes that encrypt their distribution need it
+
+    return (*plain, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Wire:
@@ -35,6 +43,7 @@ class Wire:
         on_frame: Called for each frame but ticks, by one thread at a time.
         on_lost: Called once, when the connection ends in whatever way.
         node: For error texts.
+        is_tls: The socket is a TLS session.
     """
 
     def __init__(
@@ -45,8 +54,10 @@ class Wire:
         on_frame: Callable[[bytes], None],
         on_lost: Callable[[NodeUnreachable], None],
         node: str,
+        is_tls: bool,
     ) -> None:
         self._socket = connected
+        self._not_now = _not_now(is_tls=is_tls)
         self._reader = reader
         self._on_frame = on_frame
         self._on_lost = on_lost
@@ -58,7 +69,7 @@ class Wire:
         self._last_sent = time.monotonic()
         self._error: NodeUnreachable | None = None
         self._closing = False
-        self._is_direct = not isinstance(connected, ssl.SSLSocket)
+        self._is_direct = not is_tls
         connected.setblocking(False)
         self._awake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._write_end = os.dup(
@@ -155,7 +166,7 @@ class Wire:
                     self._waiting.popleft()
                 else:
                     self._waiting[0] = self._waiting[0][written:]
-        except _NOT_NOW:
+        except self._not_now:
             return
         except OSError:
             self._waiting.clear()  # what the node said before is still to be read; then comes the end
@@ -188,7 +199,7 @@ class Wire:
                 self._take_frames()
                 if self._is_direct:
                     return  # polling says when there is more; a TLS session may hold some back
-        except _NOT_NOW:
+        except self._not_now:
             return
 
     def _take_frames(self) -> None:
