@@ -74,6 +74,8 @@ def deploy(run: Run, version: str) -> Evidence:
     """The staged tree gets its name, durably. A tree of that version that neither runs nor boots gives way."""
     place = run.house.place
     tree = place.tree(version)
+    if run.manifest is not None:
+        run.house.progress.total(len(run.manifest.entries), unit="files")
     manifest = deploy_tree(
         place.staging(run.upgrade_id),
         tree,
