@@ -16,7 +16,15 @@ import msgspec
 
 from bench.pause_node import PauseNode, built
 from bench.rows import Row
-from engine.node.door import CallFunction, ChangeCode, LoadModules, ModuleFile, StepDone, StepKey
+from engine.node.door import (
+    CallFunction,
+    ChangeCode,
+    LoadModules,
+    ModuleFile,
+    StepDone,
+    StepKey,
+    StepProgress,
+)
 from engine.term import charlist
 
 RUNS = int(os.environ.get("PAUSE_RUNS", "5"))
@@ -190,18 +198,24 @@ def _busy_rows(felt: dict[str, Felt]) -> list[Row]:
 # ---------------------------------------------------------------- modules
 
 _MAKE = """
-[begin
-    Name = "pm" ++ integer_to_list(N),
-    {ok, M, Beam} = compile:forms([{attribute, 1, module, list_to_atom(Name)},
+Made = fun(Name) ->
+    {ok, _, Beam} = compile:forms([{attribute, 1, module, list_to_atom(Name)},
         {attribute, 1, export, [{list_to_atom("f" ++ integer_to_list(F)), 1} || F <- lists:seq(1, 40)]} |
         [{function, F, list_to_atom("f" ++ integer_to_list(F)), 1,
             [{clause, F, [{integer, F, K}], [], [{tuple, F, [{integer, F, Version}, {integer, F, K * F}]}]}
                 || K <- lists:seq(1, 12)]} || F <- lists:seq(1, 40)]]),
+    Beam
+end,
+Template = Made("pm00000"),
+[begin
+    Name = lists:flatten(io_lib:format("pm~5..0w", [N])),
+    Beam = binary:replace(Template, <<"pm00000">>, list_to_binary(Name), [global]),
     File = filename:join(Folder, Name ++ ".beam"),
     ok = file:write_file(File, Beam),
-    {atom_to_binary(M), unicode:characters_to_binary(File), code:module_md5(Beam)}
-end || N <- lists:seq(First, Last)]
+    {list_to_binary(Name), unicode:characters_to_binary(File), code:module_md5(Beam)}
+end || N <- lists:seq(1, Count)]
 """
+"""One module is compiled; the others are it under another name of the same length."""
 
 
 def _module_rows(builds: Path, count: int) -> list[Row]:
@@ -254,12 +268,13 @@ def _modules_once(builds: Path, count: int) -> tuple[float, float, float, float,
         start = node.eval("erlang:monotonic_time(microsecond)")
         key = StepKey(upgrade_id="bench", step=1, attempt=1, direction="do")
         first: list[float] = []
-        report = vm.perform(
-            key,
-            LoadModules(modules=new),
-            on_progress=lambda _: first or first.append(node_time(node)),  # type: ignore[func-returns-value]
-        )
-        end = node.eval("erlang:monotonic_time(microsecond)")
+
+        def heard(_: StepProgress) -> None:
+            if not first:
+                first.append(node_time(node))
+
+        report = vm.perform(key, LoadModules(modules=new), on_progress=heard)
+        end = node_time(node)
         assert isinstance(report, StepDone), report
         vm.close()
         mixed = end - (first[0] if first else start)
@@ -296,11 +311,7 @@ def _versions(
 
 def _made(node: PauseNode, folder: Path, count: int, version: int) -> tuple[ModuleFile, ...]:
     folder.mkdir(exist_ok=True)
-    found = []
-    for first in range(1, count + 1, 100):
-        found += node.eval(
-            _MAKE, Folder=charlist(str(folder)), Version=version, First=first, Last=min(first + 99, count)
-        )
+    found = node.eval(_MAKE, Folder=charlist(str(folder)), Version=version, Count=count)
     return tuple(
         ModuleFile(module=module.decode(), file=file.decode(), md5=md5.hex()) for module, file, md5 in found
     )
