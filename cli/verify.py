@@ -17,6 +17,7 @@ def command(context: typer.Context) -> None:
 
 def _verify(context: Context) -> None:
     from engine.finished import read_back
+    from engine.steps import counted
     from journal.errors import JournalError
 
     try:
@@ -29,7 +30,8 @@ def _verify(context: Context) -> None:
     fields: dict[str, object] = {"reading": reading}
     if reading.differences:
         differs = Differs(
-            f"{len(reading.differences)} things are not as the hop to {reading.target_version} left them.",
+            f"{counted(len(reading.differences), 'thing')} not as the hop to {reading.target_version} left it; "
+            f"the first: {reading.differences[0]}.",
             next="Find out who changed them; 'relup logs --steps' shows what the hop did.",
         )
         differs.runs_now = "what the lines above say"
