@@ -98,9 +98,11 @@ in_turn([Beam | Rest], Prepared, Counts, Options, Tell) ->
             {not_done, load_failed, Text, maps:get(switched, Counts)}
     end;
 in_turn([], Prepared, Counts, Options, Tell) ->
-    batches(Prepared, 16, Counts, Options, Tell).
+    batches(Prepared, 1, Counts#{base_us => none}, Options, Tell).
 
-%% Batches grow while a switch stays well under the budget and shrink when it does not.
+%% Every switch costs the same for all exported functions of the VM (the first one, of a single module, shows
+%% how much) and a little for each of its modules. Batches are as large as the budget allows, but not so small
+%% that only the first cost is paid again and again.
 batches([], _, Counts, _, _) ->
     {done, Counts};
 batches(Prepared, Size, Counts, Options, Tell) ->
@@ -108,15 +110,22 @@ batches(Prepared, Size, Counts, Options, Tell) ->
     Modules = [element(1, P) || P <- Batch],
     case switch_together(Batch, Options) of
         {ok, Us} ->
-            Next = next_size(Size, Us, maps:get(max_stall_us, Options)),
-            batches(Rest, Next, counted(Modules, Us, Counts, Tell), Options, Tell);
+            Base = base(Us, Counts),
+            Next = next_size(Size, Us, Base, maps:get(max_stall_us, Options)),
+            batches(Rest, Next, counted(Modules, Us, Counts#{base_us := Base}, Tell), Options, Tell);
         {error, Text} ->
             {not_done, load_failed, Text, maps:get(switched, Counts)}
     end.
 
-next_size(Size, Us, BudgetUs) ->
-    Fitting = Size * BudgetUs * 6 div (10 * max(Us, 1)),
-    max(1, min(Fitting, Size * 2)).
+base(Us, #{base_us := none}) -> Us;
+base(_, #{base_us := Base}) -> Base.
+
+next_size(1, _, _, _) ->
+    16;
+next_size(Size, Us, Base, BudgetUs) ->
+    ModuleUs = max(1, (Us - Base) div Size),
+    Fitting = (BudgetUs * 6 div 10 - Base) div ModuleUs,
+    max(16, min(Fitting, Size * 2)).
 
 counted(Modules, Us, Counts, Tell) ->
     #{modules := Done, batches := Batches, worst_stall_us := Worst, switched := Switched, total := Total} = Counts,

@@ -72,7 +72,9 @@ CLASSES = error_classes()
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__qualname__)
 def test_every_error_class_has_a_sentence_and_a_name(error: type[RelupError]) -> None:
     """What an operator meets can be looked up: the class says what it stands for, in words of its own."""
-    assert error.__dict__.get("__doc__") or error.__dict__.get("reason"), "an inherited sentence is not its own"
+    assert error.__dict__.get("__doc__") or error.__dict__.get("reason"), (
+        "an inherited sentence is not its own"
+    )
     assert error.name
     assert error.name == error.name.lower()
     assert " " not in error.name

@@ -77,12 +77,15 @@ def test_many_modules_are_switched_in_growing_batches_with_progress(
     assert node.eval("[m1:f(), m300:f()]") == [1, 1]
 
 
-def test_a_budget_that_is_never_met_switches_one_by_one(node: BareNode, vm: Vm, tmp_path: Path) -> None:
-    """The batch shrinks to a single module when every switch is over the budget."""
-    files = many(node, tmp_path / "many", 40, 1)
+def test_a_budget_decides_how_large_the_batches_grow(node: BareNode, vm: Vm, tmp_path: Path) -> None:
+    """One that is never met keeps them small, one that is never reached lets them double."""
+    files = many(node, tmp_path / "many", 300, 1)
     report = load(vm, *files, max_stall_ms=0)
     assert isinstance(report, StepDone)
-    assert report.batches >= 40 - 16
+    assert report.batches >= 300 / 16
+    report = load(vm, *many(node, tmp_path / "more", 300, 2), max_stall_ms=60_000)
+    assert isinstance(report, StepDone)
+    assert report.batches <= 6  # 1, 16, 32, 64, 128, 59
 
 
 def test_a_bad_beam_is_refused_before_anything_is_switched(node: BareNode, vm: Vm, tmp_path: Path) -> None:
