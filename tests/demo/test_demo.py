@@ -51,6 +51,11 @@ def test_whatever_was_lost_is_a_failure(worse: SwarmReport) -> None:
     assert not nothing_lost(worse)
 
 
+def _hears_ctrl_c() -> None:
+    """Whoever runs the tests in the background ignores SIGINT, and hands that down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_stopped_leaves_nothing(number: signal.Signals) -> None:
     """Ctrl-C in the middle ends the node by its pid and removes its folder."""
@@ -61,6 +66,7 @@ def test_a_demo_that_is_stopped_leaves_nothing(number: signal.Signals) -> None:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_hears_ctrl_c,
     ) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -210,6 +211,12 @@ def test_a_node_with_a_short_name_takes_us(plain_node: PlainNodes) -> None:
         assert connection.call("erlang", "node", timeout_s=LONG_S) == "short@localhost"
 
 
+def _nothing_grew(before: Any, after: Any) -> bool:
+    """Everything is as before. The VM itself may make an atom or two meanwhile; twenty connections make none."""
+    processes, atoms, *others = after
+    return [processes, *others] == [before[0], *before[2:]] and atoms - before[1] <= 2
+
+
 def test_we_are_hidden_and_leave_nothing_behind(plain_node: PlainNodes) -> None:
     """Nodes of the cluster are not told of us; processes, monitors and atoms do not grow with calls."""
     node = plain_node()
@@ -225,9 +232,9 @@ def test_we_are_hidden_and_leave_nothing_behind(plain_node: PlainNodes) -> None:
                 again.call("erlang", "abs", [-number], timeout_s=LONG_S)
     with node.connect() as last:
         until = time.monotonic() + 20
-        while (after := evaluated(last, seen)) != before and time.monotonic() < until:
+        while not _nothing_grew(before, evaluated(last, seen)) and time.monotonic() < until:
             time.sleep(0.1)
-        assert after == before
+        assert _nothing_grew(before, evaluated(last, seen))
 
 
 def test_what_a_function_prints_goes_to_the_node(plain_node: PlainNodes) -> None:

@@ -82,10 +82,10 @@ def test_a_budget_decides_how_large_the_batches_grow(node: BareNode, vm: Vm, tmp
     files = many(node, tmp_path / "many", 300, 1)
     report = load(vm, *files, max_stall_ms=0)
     assert isinstance(report, StepDone)
-    assert report.batches >= 300 / 16
+    assert report.batches >= 300 / 8
     report = load(vm, *many(node, tmp_path / "more", 300, 2), max_stall_ms=60_000)
     assert isinstance(report, StepDone)
-    assert report.batches <= 6  # 1, 16, 32, 64, 128, 59
+    assert report.batches <= 7  # 1, 8, 16, 32, 64, 128, 51
 
 
 def test_a_bad_beam_is_refused_before_anything_is_switched(node: BareNode, vm: Vm, tmp_path: Path) -> None:
