@@ -200,10 +200,10 @@ def _busy_rows(felt: dict[str, Felt]) -> list[Row]:
 _MAKE = """
 Made = fun(Name) ->
     {ok, _, Beam} = compile:forms([{attribute, 1, module, list_to_atom(Name)},
-        {attribute, 1, export, [{list_to_atom("f" ++ integer_to_list(F)), 1} || F <- lists:seq(1, 40)]} |
+        {attribute, 1, export, [{list_to_atom("f" ++ integer_to_list(F)), 1} || F <- lists:seq(1, 24)]} |
         [{function, F, list_to_atom("f" ++ integer_to_list(F)), 1,
             [{clause, F, [{integer, F, K}], [], [{tuple, F, [{integer, F, Version}, {integer, F, K * F}]}]}
-                || K <- lists:seq(1, 12)]} || F <- lists:seq(1, 40)]]),
+                || K <- lists:seq(1, 20)]} || F <- lists:seq(1, 24)]]),
     Beam
 end,
 Template = Made("pm00000"),

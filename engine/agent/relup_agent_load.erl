@@ -100,9 +100,9 @@ in_turn([Beam | Rest], Prepared, Counts, Options, Tell) ->
 in_turn([], Prepared, Counts, Options, Tell) ->
     batches(Prepared, 1, Counts#{base_us => none}, Options, Tell).
 
-%% Every switch costs the same for all exported functions of the VM (the first one, of a single module, shows
-%% how much) and a little for each of its modules. Batches are as large as the budget allows, but not so small
-%% that only the first cost is paid again and again.
+%% A switch has a cost of its own (the first one, of a single module, shows how much) and one for each module;
+%% both grow with the number of all functions that the VM exports. Batches are as large as the budget allows,
+%% but not so small that little more than the first cost is paid again and again.
 batches([], _, Counts, _, _) ->
     {done, Counts};
 batches(Prepared, Size, Counts, Options, Tell) ->
@@ -121,11 +121,11 @@ base(Us, #{base_us := none}) -> Us;
 base(_, #{base_us := Base}) -> Base.
 
 next_size(1, _, _, _) ->
-    16;
+    8;
 next_size(Size, Us, Base, BudgetUs) ->
     ModuleUs = max(1, (Us - Base) div Size),
-    Fitting = (BudgetUs * 6 div 10 - Base) div ModuleUs,
-    max(16, min(Fitting, Size * 2)).
+    Fitting = (BudgetUs * 9 div 10 - Base) div ModuleUs,
+    max(4, min(Fitting, Size * 2)).
 
 counted(Modules, Us, Counts, Tell) ->
     #{modules := Done, batches := Batches, worst_stall_us := Worst, switched := Switched, total := Total} = Counts,
