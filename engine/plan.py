@@ -83,13 +83,53 @@ def recorded_steps(steps: Sequence[Step]) -> tuple[RecordedStep, ...]:
     return tuple(recorded(step, number=number) for number, step in enumerate(steps, start=first))
 
 
+PARTS: Mapping[str, str] = {
+    "package": "the package",
+    "hop": "the hop file",
+    "node": "the node, which is another one or was restarted",
+    "marker": "relup/current",
+    "live": "the modules that are loaded",
+    "patches": "data/patches",
+    "steps": "the steps",
+}
+"""All that a plan rests on, in the words of the error that says what has changed. The steps follow from the
+rest: they are named where nothing else differs."""
+
+_MARK_DIGITS = 4
+
+
 def plan_id(parts: Mapping[str, object]) -> str:
-    """A digest over everything the plan rests on: equal plans have equal ids.
+    """A digest over everything the plan rests on, and behind it four digits of each part.
+
+    Equal plans have equal ids; by the digits behind it two ids tell in what their plans differ.
 
     Args:
-        parts: Package, hop, live md5s, node incarnation …, as plain values.
+        parts: A plain value for each of PARTS.
     """
-    return hashlib.blake2b(msgspec.json.encode(parts, order="deterministic"), digest_size=16).hexdigest()
+    assert parts.keys() == PARTS.keys(), "a part without a word could not be told"
+    marks = "".join(_digest(parts[part])[:_MARK_DIGITS] for part in PARTS)
+    return f"{_digest(parts)}-{marks}"
+
+
+def differing_parts(planned: str, now: str) -> tuple[str, ...]:
+    """The words of the parts in which two plans differ; none when `planned` is no id of this relup."""
+    before, after = _marks(planned), _marks(now)
+    if before is None or after is None:
+        return ()
+    found = [part for part, one, other in zip(PARTS, before, after, strict=True) if one != other]
+    causes = [part for part in found if part != "steps"]
+    return tuple(PARTS[part] for part in causes or found)
+
+
+def _marks(identity: str) -> list[str] | None:
+    marks = identity.partition("-")[2]
+    if len(marks) != _MARK_DIGITS * len(PARTS):
+        return None
+    return [marks[at : at + _MARK_DIGITS] for at in range(0, len(marks), _MARK_DIGITS)]
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=16).hexdigest()
 
 
 def _live_steps(resolved: ResolvedHop) -> list[Step]:

@@ -4,6 +4,7 @@ It asks the staged tree, the live node, the catalog and RootDir, refuses what ca
 findings to the pure plan maker. `plan`, `upgrade` and a recovery that begins again all pass here.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from engine.changes import Changes
 from engine.errors import BadRelease, BadRequest, UnfitNode
 from engine.incarnation import observation
 from engine.node.errors import RemoteException
-from engine.plan import ResolvedHop, plan_id, planned_steps, recorded_steps
+from engine.plan import ResolvedHop, differing_parts, plan_id, planned_steps, recorded_steps
 from engine.prospect import Prospect
 from engine.readback import listed
 from engine.release.analysis import case_of, findings_of
@@ -179,6 +180,14 @@ def _patch_files(run: Run) -> list[Path]:
     return sorted((run.house.data_dir / "patches").glob("*.beam"))
 
 
+def _fingerprint(patch: Path) -> str:
+    """The digest of a patch; why it cannot be read when it cannot: the node will not load it either."""
+    try:
+        return hashlib.sha256(patch.read_bytes()).hexdigest()
+    except OSError as fault:
+        return str(fault.strerror)
+
+
 def live_tree(run: Run) -> ReleaseTree:
     """The tree whose code the node runs: base, or a deployed one after a hop without a restart.
 
@@ -219,14 +228,10 @@ def _recorded(run: Run, resolved: ResolvedHop, marker: str | None, loaded: Mappi
             "steps": msgspec.to_builtins(steps),
             "marker": marker,
             "live": dict(loaded),
-            "patches": {path.name: path.stat().st_mtime_ns for path in _patch_files(run)},
+            "patches": {path.name: _fingerprint(path) for path in _patch_files(run)},
         }
     )
-    if run.options.plan_id not in (None, identity):
-        raise PlanChanged(
-            f"The plan {run.options.plan_id} no longer holds: as things are now, it is {identity}.",
-            next="Run 'relup plan' again, look at what has changed, and upgrade by the new id.",
-        )
+    _check_plan(run.options.plan_id, now=identity)
     return PlanResolved(
         plan_id=identity,
         from_version=hop.from_version,
@@ -237,4 +242,24 @@ def _recorded(run: Run, resolved: ResolvedHop, marker: str | None, loaded: Mappi
         steps=steps,
         previous_marker=marker,
         hop_text=hop.text,
+    )
+
+
+def _check_plan(planned: str | None, *, now: str) -> None:
+    """Refuse when the operator planned something else.
+
+    Raises:
+        PlanChanged: The text names the parts that differ.
+    """
+    if planned in (None, now):
+        return
+    differing = differing_parts(str(planned), now)
+    what = (
+        f"what differs is {listed(list(differing))}"
+        if differing
+        else "it is no plan of this node and this relup"
+    )
+    raise PlanChanged(
+        f"The plan {planned} no longer holds: {what}. As things are now, the plan is {now}.",
+        next="Run 'relup plan' again, look at what has changed, and upgrade by the new id.",
     )

@@ -3,10 +3,19 @@
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.plan import ApplicationChange, ResolvedHop, plan_id, planned_steps, recorded_steps
+from engine.plan import (
+    PARTS,
+    ApplicationChange,
+    ResolvedHop,
+    differing_parts,
+    plan_id,
+    planned_steps,
+    recorded_steps,
+)
 from engine.release.hop import AnyInstruction, Callback, Hop, hop_of
 from engine.release.terms import parse_term
 from engine.steps import (
@@ -186,14 +195,34 @@ def retold(step: Step) -> list[str]:
             return []
 
 
-def test_equal_plans_have_equal_ids_and_any_difference_another() -> None:
-    """Whatever order the parts are named in."""
-    parts: dict[str, object] = {"package": "aa", "hop": "bb", "steps": [{"x": 1, "y": None}]}
-    same: dict[str, object] = {"steps": [{"y": None, "x": 1}], "hop": "bb", "package": "aa"}
+PARTS_NOW: dict[str, object] = {part: f"{part} now" for part in PARTS}
+
+
+def test_equal_plans_have_equal_ids_whatever_order_the_parts_are_named_in() -> None:
+    """Also within a part."""
+    parts = PARTS_NOW | {"live": {"a": "1", "b": "2"}}
+    same = dict(reversed((PARTS_NOW | {"live": {"b": "2", "a": "1"}}).items()))
     assert plan_id(parts) == plan_id(same)
-    assert len(plan_id(parts)) == 32
-    others = [parts | {"package": "ab"}, parts | {"steps": []}, parts | {"marker": None}]
-    assert len({plan_id(each) for each in [parts, *others]}) == 4
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_plan_that_differs_in_one_part_has_another_id_and_names_the_part(part: str) -> None:
+    """The id itself tells, nothing else has to be kept."""
+    before, after = plan_id(PARTS_NOW), plan_id(PARTS_NOW | {part: "other"})
+    assert before.partition("-")[0] != after.partition("-")[0]
+    assert differing_parts(before, after) == (PARTS[part],)
+
+
+def test_steps_that_follow_from_another_difference_are_not_named() -> None:
+    """Other modules are loaded, so the steps begin with other modules: one cause, said once."""
+    after = plan_id(PARTS_NOW | {"live": "other", "steps": "other", "hop": "other"})
+    assert differing_parts(plan_id(PARTS_NOW), after) == (PARTS["hop"], PARTS["live"])
+
+
+@pytest.mark.parametrize("foreign", ["", "0" * 32, f"{'0' * 32}-{'0' * 12}"])
+def test_what_is_no_id_of_ours_tells_nothing(foreign: str) -> None:
+    """Mistyped, or of a relup with other parts."""
+    assert differing_parts(foreign, plan_id(PARTS_NOW)) == ()
 
 
 def test_instructions_and_callbacks_of_the_test_are_real_ones() -> None:
