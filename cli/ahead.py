@@ -10,17 +10,22 @@ from importlib import import_module
 ROOMS = ("cli", "engine", "journal", "projections")
 OUTSIDE = (
     *("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.unicode_escape"),
-    *("tempfile", "traceback"),
+    *("shutil", "ssl", "subprocess", "tempfile", "traceback"),
     *("psutil", "rich.console", "rich.progress", "typer.rich_utils"),
 )
 """What the rooms, or the libraries behind them, import only when it is needed."""
 
 
-def load_everything() -> None:
-    """Import every module of the rooms and of OUTSIDE, and read the agent's source."""
+def load_rooms() -> None:
+    """Import every module of the rooms."""
     for room in ROOMS:
         for found in pkgutil.walk_packages(import_module(room).__path__, f"{room}."):
             import_module(found.name)
+
+
+def load_everything() -> None:
+    """Import every module of the rooms and of OUTSIDE, and read the agent's source."""
+    load_rooms()
     for name in OUTSIDE:
         import_module(name)
 

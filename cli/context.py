@@ -5,7 +5,7 @@ first needed: `relup status` has a quarter of a second for everything.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,11 +111,12 @@ class Context:
 
     def history(self, *, salvage: bool = False) -> "History":
         """The journal, read only; the exported one that --journal names, if any."""
-        from journal.portable import open_export
-        from journal.reader import read
-
         if self.journal is not None:
+            from journal.portable import open_export
+
             return open_export(self.journal)
+
+        from journal.reader import read
 
         return read(self.place.journal, salvage=salvage)
 
@@ -126,15 +127,6 @@ class Context:
         from engine.lock import holder
 
         return holder(self.place.lock) is not None
-
-    def asked_node(self) -> "tuple[Node | None, NodeUnreachable | None]":
-        """The node, or why it could not be asked: reading commands work either way."""
-        try:
-            node = self.connect()
-            node.observe()
-        except NodeUnreachable as error:
-            return None, error
-        return node, None
 
     # ------------------------------------------------------------ changing
 
@@ -204,14 +196,17 @@ class Context:
 
     def versions(self) -> "Versions":
         """Base, live and next boot, as far as they can be known now."""
+        return self.asked_versions()[0]
+
+    def asked_versions(self) -> "tuple[Versions, NodeUnreachable | None]":
+        """The same, and why the node could not be asked, if so: reading commands work either way."""
         from engine.truth import versions
 
-        node, _ = self.asked_node()
         try:
-            return versions(self.place, node)
-        finally:
-            if node is not None:
-                node.close()
+            with closing(self.connect()) as node:
+                return versions(self.place, node), None
+        except NodeUnreachable as error:
+            return versions(self.place, None), error
 
     def fail(
         self, error: "RelupError | JournalError", *, fields: dict[str, object] | None = None

@@ -1,4 +1,4 @@
-"""`relup explain CODE`: what an error or a finding means, what the tool saw, what to do."""
+"""`relup explain CODE`: what an error or a finding means, what was seen or runs then, what to do."""
 
 from typing import Annotated
 
@@ -20,13 +20,15 @@ def command(
         str | None, typer.Argument(help="An error's name or a finding's code; without one, all are listed.")
     ] = None,
 ) -> None:
-    """Explain an error or a finding: what it means, what relup looked at, what to do."""
+    """Explain an error or a finding: what it means, what relup looked at or the node runs, what to do."""
     _explain(context.obj, code)
 
 
 def _explain(context: Context, code: str | None) -> None:
+    from cli.ahead import load_rooms
     from engine.explain import codes, explanation_of
 
+    load_rooms()  # the errors of every command
     if code is None:
         for each in codes():
             context.output.line(each)
@@ -39,6 +41,9 @@ def _explain(context: Context, code: str | None) -> None:
         )
     context.output.line(code)
     context.output.line(f"  means: {explanation.means}")
-    context.output.line(f"  seen:  {explanation.seen}")
+    if explanation.seen:
+        context.output.line(f"  seen:  {explanation.seen}")
+    if explanation.runs:
+        context.output.line(f"  runs:  {explanation.runs}")
     context.output.line(f"  next:  {explanation.next}")
     context.output.answer({"code": code, "explanation": explanation}, node=None)

@@ -47,6 +47,8 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     """The version in relup/current, whether or not it boots."""
     booted: str | None
     """The version of the tree that the VM was booted from."""
+    node: NodeFacts | None
+    """What the node said of itself; None when it was not asked."""
     troubles: tuple[str, ...] = ()
 
 
@@ -65,6 +67,7 @@ def versions(place: Place, node: Node | None) -> Versions:
         next_boot=next_boot,
         marker=marker.version,
         booted=str(booted.version) if booted else None,
+        node=facts,
         troubles=(*troubles, *marker_troubles, *live_troubles(live), *_place_troubles(place)),
     )
 

@@ -7,7 +7,6 @@ so that the one who clears history knows when the last reader has gone.
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,6 +127,8 @@ def sweep(folder: Path, keep: int) -> None:
 
 
 def _remove(generation: Path) -> bool:
+    import shutil  # with its compressors it takes long to import, and reading a journal does without
+
     descriptor = os.open(generation, _FOLDER_FLAGS)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

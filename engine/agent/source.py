@@ -8,7 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 WALK = "relup_agent_walk"
 """The one module of the agent that is also interpreted without being loaded."""
@@ -71,8 +71,7 @@ def _texts() -> dict[str, str]:
     """Every module's text by its plain name, in a fixed order."""
     found = {
         file.name.removesuffix(".erl"): file.read_text(encoding="utf-8")
-        for file in files("engine.agent").iterdir()
-        if file.name.endswith(".erl")
+        for file in Path(__file__).parent.glob("*.erl")
     }
     return {name: found[name] for name in sorted(found)}
 

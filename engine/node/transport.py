@@ -1,6 +1,6 @@
 """Opens the socket to a node and leads the handshake over it, all of it before one deadline."""
 
-import secrets
+import os
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -70,7 +70,7 @@ def _secured(connected: socket.socket, tls: "ssl.SSLContext", address: Address) 
 def _shaken(
     connected: socket.socket, reader: FrameReader, address: Address, *, cookie: Cookie, deadline: float
 ) -> Peer:
-    handshake = Handshake(address.node, cookie=cookie, challenge=secrets.randbits(32))
+    handshake = Handshake(address.node, cookie=cookie, challenge=int.from_bytes(os.urandom(4)))
     answer: bytes | None = handshake.first_frame()
     while handshake.peer is None:
         try:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from engine.agent.compiler import compile_outside
 from engine.agent.source import HELD_FUNS, WALK, agent_source, looking_source
 from engine.errors import NodeUnreachable
 from engine.node import agent, door, expressions
@@ -186,6 +185,8 @@ class Vm:
             sources: Term = [[form.encode() for form in forms] for forms in modules.values()]
             compiled = self._evaluate(expressions.COMPILE, {"Sources": sources}, timeout_s=INSTALL_TIMEOUT_S)
             return {text_of(name): beam for name, beam in compiled}
+        from engine.agent.compiler import compile_outside  # few nodes need it, and it takes long to import
+
         return compile_outside(modules, tree=Path(self.observe().boot_tree))
 
     def _ask(

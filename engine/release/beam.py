@@ -147,7 +147,11 @@ def module_md5(file: Path) -> str:
         CorruptBeam: It cannot be read, or is no whole beam.
     """
     source = str(file)
-    return _md5_of(_chunks(_plain(_contents(source), source), source), source)
+    return _md5_of(_chunks_in(source), source)
+
+
+def _chunks_in(source: str) -> dict[bytes, bytes]:
+    return _chunks(_plain(_contents(source), source), source)
 
 
 def _contents(source: str) -> bytes:
@@ -300,7 +304,7 @@ def scanned(files: Mapping[str, Path]) -> tuple[dict[str, str], frozenset[str]]:
     processes = []
     for name, file in files.items():
         source = str(file)
-        chunks = _chunks(_plain(_contents(source), source), source)
+        chunks = _chunks_in(source)
         md5s[name] = _md5_of(chunks, source)
         if _PROCESS_ATOMS.search(chunks.get(b"AtU8") or chunks[b"Atom"]):
             processes.append(name)
@@ -313,4 +317,4 @@ def file_md5s(files: Mapping[str, Path]) -> dict[str, str]:
     Raises:
         CorruptBeam: One of them is no whole beam.
     """
-    return scanned(files)[0]
+    return {name: module_md5(file) for name, file in files.items()}

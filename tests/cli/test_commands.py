@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.testing import CliRunner
 
-from cli.main import app_for
+from cli.app import app_for
 from fixtures.build import Built
 from fixtures.node import RunningNode
 from tests.engine.scene import FRONT_DOOR, Scene

@@ -1,0 +1,40 @@
+"""Where the node stands: the answer of `relup status`. No command-line library is imported here."""
+
+from cli.context import Context, shown_versions
+
+
+def show(context: Context) -> None:
+    """The official line, the three versions, and what is wrong with them; or all that as one JSON object."""
+    from engine.incarnation import observation
+    from projections.replay import current_facts
+    from projections.status import Seen, status_line
+
+    facts = current_facts(context.history())
+    found, unasked = context.asked_versions()
+    seen = Seen(
+        lock_held=context.lock_is_held(),
+        marker=found.marker,
+        node=observation(found.node) if found.node else None,
+    )
+    stands = status_line(facts, seen)
+    output = context.output
+    shown = shown_versions(found)
+    output.line(stands.text)
+    output.line(f"base {shown.base}, live {shown.live or 'unknown'}, next boot {shown.next_boot}")
+    if unasked is not None:
+        output.line(f"not asked: the live version ({unasked.happened})")
+    for trouble in found.troubles:
+        output.line(f"trouble: {trouble}")
+    output.answer(
+        {
+            "status": stands.text,
+            "kind": stands.kind,
+            "marker": found.marker,
+            "booted": found.booted,
+            "says": found.live.says if found.live else None,
+            "troubles": found.troubles,
+            "open_upgrade": facts.open.upgrade_id if facts.open else None,
+            "not_asked": unasked.happened if unasked else None,
+        },
+        node=shown,
+    )
