@@ -8,12 +8,14 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         means: What it is and why it matters.
-        seen: What the tool looked at, and what it cannot see.
+        seen: Of a finding: what the tool looked at, and what it cannot see.
+        runs: Of an error: what the node runs when it is told.
         next: What to do.
     """
 
     means: str
-    seen: str
+    seen: str = ""
+    runs: str = ""
     next: str
 
 

@@ -3,15 +3,19 @@
 import pytest
 
 from engine.explain import all_errors, codes, explanation_of
+from engine.failures import FAILURES
 from engine.release.explanations import FINDINGS
+from journal.errors import GROUPS
 
 
 @pytest.mark.parametrize("code", codes())
-def test_every_error_and_finding_says_what_it_means_what_was_seen_and_what_to_do(code: str) -> None:
-    """Three parts, none empty, all sentences."""
+def test_every_error_and_finding_says_what_it_means_what_is_so_and_what_to_do(code: str) -> None:
+    """Three parts, none empty, all sentences: a finding says what was seen, an error what runs."""
     found = explanation_of(code)
     assert found is not None
-    for part in (found.means, found.seen, found.next):
+    assert bool(found.seen) == (code in FINDINGS)
+    assert bool(found.runs) == (code not in FINDINGS)
+    for part in (found.means, found.seen or found.runs, found.next):
         assert part.endswith(".")
         assert part.strip() == part
 
@@ -20,6 +24,21 @@ def test_errors_of_every_room_are_known() -> None:
     """Files, node and engine; the walk finds classes nobody lists."""
     names = {error.name for error in all_errors()}
     assert {"sha256_mismatch", "hard_link", "no_relup_entry", "wrong_cookie", "between_releases"} <= names
+
+
+def test_a_name_with_two_meanings_is_explained_by_both() -> None:
+    """Before the plan a missing .app is a bad release; in the VM it is a step that failed."""
+    found = explanation_of("app_not_found")
+    assert found is not None
+    assert "In a running upgrade: " in found.means
+    assert found.means != FAILURES["app_not_found"].means
+    assert FAILURES["app_not_found"].runs in found.runs
+
+
+def test_every_group_of_the_journals_errors_says_for_itself_what_to_do() -> None:
+    """A full journal is no damaged one."""
+    advice = [found.next for name in GROUPS if (found := explanation_of(name)) is not None]
+    assert len(set(advice)) == len(GROUPS)
 
 
 def test_a_finding_is_explained_by_its_whole_key_too() -> None:
