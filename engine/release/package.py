@@ -186,9 +186,14 @@ class Package:
         )
 
     def _require_unchanged(self) -> None:
+        """The same file with the same bytes. A new hard link or mode is no change: then the bytes are asked."""
         now = os.fstat(self._descriptor)
         if _identity(now) != _identity(self._opened):
             raise self._changed("its size or its time of change is another")
+        if now.st_ctime_ns != self._opened.st_ctime_ns:
+            if self._digest(_unheard) != self.expected_sha256:
+                raise self._changed("its bytes are others than those that were verified")
+            self._opened = now
         try:
             there = self.path.lstat()
         except PermissionError:
@@ -206,8 +211,8 @@ class Package:
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """Which file it is and when it was last changed; the change time cannot be set back by its owner."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    """Which file it is, and when its bytes were last changed as far as its owner lets that be seen."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _checked(progress: Progress, interrupted: Callable[[], bool], doing: str) -> OnRead:

@@ -98,6 +98,21 @@ _CHANGES = [
 ]
 
 
+def _link(tarball: Path) -> None:
+    tarball.with_name("linked").hardlink_to(tarball)
+
+
+def _make_readable(tarball: Path) -> None:
+    tarball.chmod(0o444)
+
+
+def _rename_there_and_back(tarball: Path) -> None:
+    tarball.rename(tarball.with_name("elsewhere")).rename(tarball)
+
+
+_NO_CHANGES = [_link, _make_readable, _rename_there_and_back]
+
+
 class _After:
     """Changes the tarball after so many pieces have been read."""
 
@@ -113,6 +128,16 @@ class _After:
 
 def _unpack(package: Package, tmp_path: Path, *, progress: Callable[[int], None] = lambda _: None) -> None:
     package.unpack(tmp_path / "root" / STAGING, progress=progress, low_priority=False)
+
+
+@pytest.mark.parametrize("change", _NO_CHANGES, ids=lambda change: change.__name__.strip("_"))
+def test_a_tarball_whose_bytes_stay_is_unpacked(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """A backup that links it, or a mode that is set meanwhile, moves only the inode's time of change."""
+    (tmp_path / "root").mkdir()
+    with open_package(laid(tmp_path, _content())) as package:
+        package.verify(_After(1, lambda: change(package.path)))
+        _unpack(package, tmp_path, progress=_After(1, lambda: _make_readable(package.path)))
+    assert (tmp_path / "root" / STAGING / "releases").is_dir()
 
 
 @pytest.mark.parametrize("change", _CHANGES, ids=lambda change: change.__name__.strip("_"))
