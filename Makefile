@@ -13,7 +13,7 @@ WORKERS ?= 2
 VENV := .venv/bin
 export PYTHON
 
-.PHONY: help venv machine test lint format demo demo-node bench boundaries torture fuzz mutants wheel clean
+.PHONY: help venv machine test lint format demo demo-node bench boundaries torture fuzz scale mutants wheel clean
 
 help:
 	@echo "make demo        a real upgrade under 200 MQTT clients, from nothing to the restarted node"
@@ -24,6 +24,7 @@ help:
 	@echo "make boundaries  kills before and after every journal entry"
 	@echo "make torture     kills at random times         N=1000"
 	@echo "make fuzz        mutated archives              N=50000"
+	@echo "make scale       a hop on a node with 100,000 processes"
 	@echo "make mutants     removes guards and looks for the test that goes red"
 	@echo "make wheel       the wheel in dist/, tried in a fresh environment"
 	@echo "make clean       removes what the targets built, and .venv"
@@ -63,6 +64,9 @@ torture: venv
 
 fuzz: venv
 	@$(VENV)/python -m tests.fuzz $(N)
+
+scale: venv
+	@SCALE_PROCESSES=100000 $(VENV)/python -m pytest -p no:xdist -q -s tests/engine/test_scale.py
 
 mutants: venv
 	@$(VENV)/python -m tests.mutants

@@ -42,12 +42,16 @@ class Serving:
 
     @classmethod
     @contextmanager
-    def opened(cls, built: Built, root: Path, *, clients: int, busy: int) -> "Iterator[Serving]":
-        """Run 5.10.4 with that many clients, one of them called CRASH_ME."""
+    def opened(
+        cls, built: Built, root: Path, *, clients: int, busy: int, interval_ms: int = 500
+    ) -> "Iterator[Serving]":
+        """Run 5.10.4 with that many clients, one of them called CRASH_ME; the busy ones publish this often."""
         with RunningNode.install(built.tree("5.10.4"), root) as node:
             node.start()
             idle = clients - busy
-            with Swarm(node.mqtt_port, count=clients, idle=idle, interval_ms=500, names=[CRASH_ME]) as swarm:
+            with Swarm(
+                node.mqtt_port, count=clients, idle=idle, interval_ms=interval_ms, names=[CRASH_ME]
+            ) as swarm:
                 yield cls(node, swarm, clients, built)
 
     @property
