@@ -80,24 +80,38 @@ class Catalog:
 
     def _fault_of(self, from_version: str, target_version: str) -> RelupError | None:
         """What is wrong with the file that, by the convention of names, is this hop."""
-        name = f"{from_version}-to-{target_version}.relup"
+        name = _file_name(from_version, target_version)
         return next((fault.error for fault in self.faults if fault.file.name == name), None)
 
-    def trusting(self, evaluate: Callable[[str], Term]) -> "Catalog":
-        """The catalog with its scripts evaluated, as the official reader does.
+    def trusting(
+        self, evaluate: Callable[[str], Term], *, from_version: str, target_version: str
+    ) -> "Catalog":
+        """The catalog with those scripts evaluated, as the official reader does, that it takes to find one hop.
+
+        What a script describes is known only when it has run. Those that are called like the hop go first, all of
+        them, so that two that differ are seen; the others one by one, and only until the hop is found. A script
+        that is called like it and fails ends the search.
 
         Args:
             evaluate: Gives the value of a script's text.
+            from_version: Where the hop begins.
+            target_version: Where it leads.
         """
-        hops, faults = list(self.hops), []
-        for fault in self.faults:
-            if not isinstance(fault.error, ScriptTerm):
+        name = _file_name(from_version, target_version)
+        hops, faults, is_settled = list(self.hops), [], False
+        for fault in sorted(self.faults, key=lambda fault: fault.file.name != name):
+            is_named = fault.file.name == name
+            if not isinstance(fault.error, ScriptTerm) or (is_settled and not is_named):
                 faults.append(fault)
                 continue
             try:
-                hops.append(_evaluated(fault.file, self._ebins_of(fault.file), evaluate))
+                hop = _evaluated(fault.file, self._ebins_of(fault.file), evaluate)
             except RelupError as error:
                 faults.append(CatalogFault(fault.file, error))
+                is_settled |= is_named
+            else:
+                hops.append(hop)
+                is_settled |= (hop.from_version, hop.target_version) == (from_version, target_version)
         return Catalog(tuple(hops), tuple(faults), self.folders)
 
     def _ebins_of(self, file: Path) -> tuple[Path, ...]:
@@ -169,6 +183,11 @@ def _read_folder(folder: CatalogFolder) -> Iterator[Hop | CatalogFault]:
             yield CatalogFault(file, _cannot_read(file, fault))
         except RelupError as error:
             yield CatalogFault(file, error)
+
+
+def _file_name(from_version: str, target_version: str) -> str:
+    """What the file of a hop is called by convention; only its contents count."""
+    return f"{from_version}-to-{target_version}.relup"
 
 
 def _evaluated(file: Path, ebins: tuple[Path, ...], evaluate: Callable[[str], Term]) -> Hop:

@@ -1,5 +1,6 @@
 """Hops and the catalog: both dialects, files that are no hop, the places where catalogs lie."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from engine.release.errors import (
 )
 from engine.release.hop import Apply, Callback, Hop, LoadModule, RestartApplication, Update, read_hop
 from engine.release.routes import routes_of
-from engine.term import Atom, Call
+from engine.release.terms import parse_term
+from engine.term import Atom, Call, Term, text_of
 from fixtures.build import Built
 
 PLAIN = """\
@@ -250,3 +252,95 @@ def test_the_hops_of_the_miniature_emqx_are_read(releases: Built, catalog: str) 
     hop: Hop = found.hop("5.10.4", "5.10.5")
     assert len(hop.sha256) == 64
     assert hop.text == hop.file.read_text()
+
+
+# ---------------------------------------------------------------- scripts that are trusted
+
+
+SCRIPT = 'Target = "{end}",\n' + PLAIN.replace('"{end}"', "Target")
+
+
+def scripted(
+    folder: Path, start: str = "5.10.4", end: str = "5.10.5", *, name: str = "", says: str = ""
+) -> Path:
+    """A hop file that has to be evaluated."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / (name or f"{start}-to-{end}.relup")
+    file.write_text(SCRIPT.format(start=start, end=end, changes="", callbacks=says))
+    return file
+
+
+@dataclass
+class Interpreter:
+    """Stands for the node: the value of SCRIPT. `asked` has the starts of the hops whose scripts ran."""
+
+    raises: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, text: str) -> Term:
+        bound, _, rest = text.partition("\n")
+        plain = rest.replace("Target", bound.removeprefix("Target = ").removesuffix(","))
+        value = parse_term(plain, calls=True, source="script").term
+        assert isinstance(value, dict)
+        self.asked.append(text_of(value[Atom("from_version")]))
+        if self.raises:
+            raise CannotReadCatalog("it raised", next="Mend it.")
+        return value
+
+
+def trusted(folder: Path, interpreter: Interpreter) -> Catalog:
+    """The catalog in which 5.10.4 -> 5.10.5 is looked for."""
+    return catalog_of(folder).trusting(interpreter, from_version="5.10.4", target_version="5.10.5")
+
+
+def test_only_the_script_that_is_called_like_the_hop_is_evaluated(tmp_path: Path) -> None:
+    """The others stay what they were: faults, untouched."""
+    scripted(tmp_path, "5.10.3", "5.10.4")
+    wanted = scripted(tmp_path)
+    scripted(tmp_path, "5.10.5", "5.10.6")
+    interpreter = Interpreter()
+    found = trusted(tmp_path, interpreter)
+    assert interpreter.asked == ["5.10.4"]
+    assert found.hop("5.10.4", "5.10.5").file == wanted
+    assert [type(fault.error) for fault in found.faults] == [ScriptTerm, ScriptTerm]
+
+
+def test_without_one_of_that_name_scripts_are_evaluated_until_one_is_the_hop(tmp_path: Path) -> None:
+    """Only contents count; those behind it are left alone."""
+    scripted(tmp_path, "5.10.3", "5.10.4", name="a.relup")
+    scripted(tmp_path, "5.10.4", "5.10.5", name="b.relup")
+    scripted(tmp_path, "5.10.5", "5.10.6", name="c.relup")
+    interpreter = Interpreter()
+    assert trusted(tmp_path, interpreter).hop("5.10.4", "5.10.5").file.name == "b.relup"
+    assert interpreter.asked == ["5.10.3", "5.10.4"]
+
+
+def test_a_script_of_another_hop_under_that_name_does_not_end_the_search(tmp_path: Path) -> None:
+    """It ran and turned out to be another one."""
+    scripted(tmp_path, "5.10.5", "5.10.6", name="5.10.4-to-5.10.5.relup")
+    scripted(tmp_path, "5.10.4", "5.10.5", name="other.relup")
+    interpreter = Interpreter()
+    assert trusted(tmp_path, interpreter).hop("5.10.4", "5.10.5").file.name == "other.relup"
+    assert interpreter.asked == ["5.10.5", "5.10.4"]
+
+
+def test_two_scripts_of_that_name_that_differ_are_seen(tmp_path: Path) -> None:
+    """Neither of them wins by its folder."""
+    scripted(tmp_path)
+    scripted(tmp_path / "relup" / "catalog", says="another")
+    interpreter = Interpreter()
+    catalog = read_catalog(catalog_folders(tmp_path, given=tmp_path))
+    found = catalog.trusting(interpreter, from_version="5.10.4", target_version="5.10.5")
+    with pytest.raises(AmbiguousHop):
+        found.hop("5.10.4", "5.10.5")
+
+
+def test_a_script_of_that_name_that_fails_ends_the_search_and_is_told(tmp_path: Path) -> None:
+    """Nothing else is run in the node in the hope of a better one."""
+    scripted(tmp_path)
+    scripted(tmp_path, "5.10.4", "5.10.5", name="other.relup")
+    interpreter = Interpreter(raises=True)
+    found = trusted(tmp_path, interpreter)
+    assert interpreter.asked == ["5.10.4"]
+    with pytest.raises(CannotReadCatalog, match="it raised"):
+        found.hop("5.10.4", "5.10.5")
