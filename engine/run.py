@@ -19,7 +19,7 @@ from engine.progress import Progress
 from engine.prospect import Prospect
 from engine.release.manifest import Manifest
 from engine.state import UpgradeState, next_state
-from engine.steps import Step, name_of, subject_of
+from engine.steps import RestartApplication, Step, name_of, subject_of
 from journal.door import Journal
 from journal.errors import JournalError
 from journal.events import (
@@ -231,6 +231,8 @@ _TITLES: dict[str, str] = {
 def _title(step: Step, direction: Direction) -> str:
     """What the progress bar says: `update emqx_metrics`, `undo: update emqx_metrics`."""
     title = _TITLES[name_of(step)]
-    if step.is_live:
+    if isinstance(step, RestartApplication):
+        title = f"{title} {step.application}"  # how many modules is counted while they are loaded
+    elif step.is_live:
         title = f"{title} {subject_of(step)}"
     return title if direction == "do" else f"undo: {title}"

@@ -52,14 +52,16 @@ live(Module) ->
 
 %% ---------------------------------------------------------------- loading
 
-%% Options: max_stall_us, blocker_timeout_ms, kill_blockers; Tell is fun(Done, Total).
+%% Options: max_stall_us, blocker_timeout_ms, kill_blockers; Tell is fun(Done, Total), of all files: those that
+%% are live already are done.
 %% {done, #{modules, skipped, batches, worst_stall_us, killed, switched}} or {not_done, Name, Text, Switched}
 load(Files, Options, Tell) ->
     {Live, Wanted} = lists:partition(fun({M, _, Md5}) -> live(M) =:= Md5 end, Files),
+    Skipped = length(Live),
     case read(Wanted) of
         {ok, Beams} ->
-            Result = load_read(Beams, Options, Tell),
-            with_skipped(Result, length(Live));
+            Result = load_read(Beams, Options, fun(Done, Total) -> Tell(Skipped + Done, Skipped + Total) end),
+            with_skipped(Result, Skipped);
         {not_done, Name, Text} ->
             {not_done, Name, Text, []}
     end.

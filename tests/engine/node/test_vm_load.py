@@ -62,6 +62,19 @@ def test_changed_modules_are_switched_and_live_ones_skipped(node: BareNode, vm: 
     assert node.eval("erlang:check_old_code(store)") == "false"
 
 
+def test_progress_counts_the_modules_of_the_step_and_those_live_already_as_done(
+    node: BareNode, vm: Vm
+) -> None:
+    """`3 of 3 modules`, though one had to be switched: whoever reads it compares with what the step is about."""
+    node.eval("[code:ensure_loaded(M) || M <- [looper, store]]")
+    files = (node.file("looper", "v2"), node.file("store", "v1"))
+    seen: list[StepProgress] = []
+    report = vm.perform(key(), LoadModules(modules=files), on_progress=seen.append)
+    assert isinstance(report, StepDone)
+    assert report.skipped == 1
+    assert seen == [StepProgress(done=2, total=2, unit="modules")]
+
+
 def test_many_modules_are_switched_in_growing_batches_with_progress(
     node: BareNode, vm: Vm, tmp_path: Path
 ) -> None:
