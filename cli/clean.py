@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cli.asking import agreed
 from cli.context import Context
 from engine.errors import RelupError
 
@@ -27,12 +28,12 @@ def _clean(context: Context, *, yes: bool) -> None:
     from journal.errors import JournalError
 
     try:
-        items = removable(context.place, context.versions(), context.history())
+        items = removable(context.place, context.versions(), context.own_history())
         output = context.output
         for item in items:
             output.line(f"{item.bytes / MIB:8.1f} MiB  {item.path}  ({item.why})")
-        agreed = bool(items) and (yes or _asked())
-        if agreed:
+        wanted = bool(items) and (yes or agreed("Remove these?"))
+        if wanted:
             with context.house(command="clean") as house:
                 still = removable(context.place, context.versions(), house.journal)
                 remove(house, [item for item in items if item.path in {each.path for each in still}])
@@ -40,17 +41,8 @@ def _clean(context: Context, *, yes: bool) -> None:
         context.fail(error)
     if not items:
         output.line("nothing to remove")
-    elif agreed:
+    elif wanted:
         output.line(f"removed {len(items)}, freed {sum(item.bytes for item in items) / MIB:.1f} MiB")
     else:
         output.line("removed nothing")
-    output.answer({"removable": items, "removed": agreed}, node=None)
-
-
-def _asked() -> bool:
-    import sys
-
-    if not sys.stdin.isatty():
-        print("not a terminal: --yes removes them", file=sys.stderr)
-        return False
-    return typer.confirm("Remove these?", default=False, err=True)
+    output.answer({"removable": items, "removed": wanted}, node=None)

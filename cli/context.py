@@ -5,7 +5,7 @@ first needed: `relup status` has a quarter of a second for everything.
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from engine.truth import Versions
     from journal.door import History, Journal
     from journal.errors import JournalError
+
+
+class ExportIsOnlyRead(BadRequest):
+    """A command that is about the node itself was given an exported journal."""
+
+    name = "export_is_only_read"
 
 
 class NotAnInstallRoot(BadRequest):
@@ -49,9 +55,15 @@ class Context:
         """RootDir: --root or RELUP_ROOT, else that of the one running node.
 
         Raises:
+            ExportIsOnlyRead: --journal names an exported journal, which has no RootDir.
             NotAnInstallRoot: The folder given is none.
             NodeUnreachable, BadRequest: None was given, and not exactly one node runs.
         """
+        if self.journal is not None:
+            raise ExportIsOnlyRead(
+                f"This command is about a node and its own journal, not about the exported one in {self.journal}.",
+                next="Leave --journal out; 'relup --journal FILE logs' with its options reads an exported journal.",
+            )
         if self.root is None:
             from engine.node.discovery import running_node
 
@@ -115,7 +127,10 @@ class Context:
             from journal.portable import open_export
 
             return open_export(self.journal)
+        return self.own_history(salvage=salvage)
 
+    def own_history(self, *, salvage: bool = False) -> "History":
+        """The node's own journal, read only."""
         from journal.reader import read
 
         return read(self.place.journal, salvage=salvage)
@@ -182,15 +197,10 @@ class Context:
                 )
             )
             with opened as house:
-                yield house
-
-    def refresh_snapshots(self, house: "House") -> None:
-        """Keep the projections' folds, so that the next `status` need not replay the history."""
-        from journal.store import Store
-        from projections.replay import refresh_snapshots
-
-        if isinstance(house.journal, Store):
-            refresh_snapshots(house.journal)
+                try:
+                    yield house
+                finally:
+                    _refresh_snapshots(house.journal)
 
     # ------------------------------------------------------------ versions
 
@@ -227,6 +237,20 @@ class Context:
             return shown_versions(self.versions())
         except RelupError:
             return None
+
+
+def _refresh_snapshots(journal: "Journal") -> None:
+    """Keep the projections' folds, so that the next `status` need not replay what this command wrote.
+
+    A snapshot is a cache: that none can be written now is no reason to fail.
+    """
+    from journal.errors import JournalError
+    from journal.store import Store
+    from projections.replay import refresh_snapshots
+
+    if isinstance(journal, Store):
+        with suppress(JournalError):
+            refresh_snapshots(journal)
 
 
 def shown_versions(facts: "Versions") -> NodeVersions:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.asking import agreed
 from cli.context import Context
 
 if TYPE_CHECKING:
@@ -121,9 +122,11 @@ def fresh(
     from journal.opening import start_fresh
 
     shown: Context = context.obj
-    if not yes and not typer.confirm("Begin a new journal and put the present one aside?", err=True):
-        raise typer.Exit(0)
     place = shown.place
+    if not yes and not agreed("Begin a new journal and put the present one aside?"):
+        shown.output.line("nothing was changed")
+        shown.output.answer({"aside": None}, node=None)
+        return
     become(owner_of(place.root))
     with held(place.lock, command="relup journal fresh"):
         store, aside = start_fresh(place.journal, clock=SystemClock().now_ns, node=None, root=str(place.root))

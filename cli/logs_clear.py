@@ -28,6 +28,7 @@ def _clear(context: Context, *, keep: int | None, before: str | None) -> None:
     from journal.compaction import clear_history
     from journal.errors import JournalError
     from journal.store import Store
+    from projections.logs import all_rows
     from projections.retention import clearing
 
     before_ns = moment_option(before, option="--before")
@@ -35,7 +36,7 @@ def _clear(context: Context, *, keep: int | None, before: str | None) -> None:
     try:
         with context.house(command="logs-clear") as house:
             assert isinstance(house.journal, Store), "only a written journal is cleared"
-            answer = clearing(house.journal, keep=keep, before_ns=before_ns, standing_is_over=over)
+            answer = clearing(context.own_history(), keep=keep, before_ns=before_ns, standing_is_over=over)
             if answer is not None:
                 clear_history(
                     house.journal,
@@ -44,7 +45,7 @@ def _clear(context: Context, *, keep: int | None, before: str | None) -> None:
                     state=answer.state,
                     by=house.by,
                 )
-            kept = answer.kept_upgrades if answer else _count(house.journal)
+            kept = answer.kept_upgrades if answer else len(all_rows(house.journal.entries()))
     except (RelupError, JournalError) as error:
         context.fail(error)
     dropped = answer.dropped_upgrades if answer else 0
@@ -63,13 +64,5 @@ def _standing_is_over(context: Context) -> bool:
     from engine.finished import last_success
     from engine.incarnation import is_alive
 
-    state = last_success(context.history())
+    state = last_success(context.own_history())
     return state is not None and state.node is not None and not is_alive(state.node)
-
-
-def _count(journal: "object") -> int:
-    from journal.store import Store
-    from projections.logs import all_rows
-
-    assert isinstance(journal, Store)
-    return len(all_rows(journal.entries()))

@@ -1,5 +1,6 @@
 """`relup plan TARBALL`: what an upgrade would do, and whether it would be refused. Changes nothing."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,7 @@ def show_plan(context: Context, tarball: Path, *, options: "Options") -> None:
             state, prospect = plan(
                 house,
                 package,
-                history=context.history(),
+                history=context.own_history(),
                 tarball=str(tarball.absolute()),
                 options=options,
             )
@@ -67,9 +68,43 @@ def show_plan(context: Context, tarball: Path, *, options: "Options") -> None:
         context.fail(error)
     assert state.plan is not None, "a preparation without error ends in a plan"
     versions = context.versions()
+    words = upgrade_words(context, tarball, plan_id=state.plan.plan_id, options=options)
     for line in _lines(state, state.plan, prospect, versions):
         context.output.line(line)
-    context.output.answer(_fields(state, state.plan, prospect), node=shown_versions(versions))
+    context.output.line(f"to do exactly this: {shlex.join(words)}")
+    context.output.answer(
+        {**_fields(state, state.plan, prospect), "upgrade_words": words}, node=shown_versions(versions)
+    )
+
+
+def upgrade_words(context: Context, tarball: Path, *, plan_id: str, options: "Options") -> list[str]:
+    """The command that does what was planned, with the options that led to this plan."""
+    words = ["relup"]
+    for name, given in (
+        ("--root", context.root),
+        ("--node", context.node),
+        ("--cookie-file", context.cookie_file),
+        ("--catalog", context.catalog),
+    ):
+        words += [] if given is None else [name, str(given)]
+    words += ["upgrade", "--plan", plan_id, *_option_words(options)]
+    path = str(tarball)
+    return [*words, f"./{path}" if path.startswith("-") else path]
+
+
+def _option_words(options: "Options") -> Iterator[str]:
+    """The options of `upgrade` that differ from what it does by itself; each is called as its field is."""
+    for name, value in options.recorded().items():
+        flag = f"--{name.replace('_', '-')}"
+        match name:
+            case "plan_id":
+                continue
+            case "waivers":
+                yield from (word for waiver in value for word in ("--allow", waiver))
+            case "blocker_timeout_ms":
+                yield from ("--blocker-timeout", str(value / 1000))
+            case _:
+                yield from [flag] if value is True else [flag, str(value)]
 
 
 def _fields(state: "UpgradeState", plan: "PlanResolved", prospect: "Prospect") -> dict[str, object]:
@@ -84,6 +119,11 @@ def _fields(state: "UpgradeState", plan: "PlanResolved", prospect: "Prospect") -
         "unused_waivers": prospect.judgement.unused,
         "is_safe": prospect.judgement.is_safe,
         "blockers": prospect.blockers,
+        "held_funs": {
+            "found": prospect.held_funs.found,
+            "time_ran_out": prospect.held_funs.time_ran_out,
+            "is_complete": False,
+        },
         "processes": prospect.processes,
         "expected_pause_us": prospect.expected_pause_us(plan.steps),
         "disk_bytes": prospect.disk_bytes,
@@ -107,9 +147,9 @@ def _lines(
     yield from (f"  {name}: {evidence}" for name, evidence in prospect.checks)
     yield "  every module, application and callback of the hop is there; the target boots on this machine"
     yield from _findings(prospect)
+    yield _held_funs(prospect)
     yield from _blockers(prospect)
     yield from _steps(plan, prospect)
-    yield f"to do exactly this: relup upgrade --plan {plan.plan_id} TARBALL"
 
 
 def _findings(prospect: "Prospect") -> Iterator[str]:
@@ -124,6 +164,17 @@ def _findings(prospect: "Prospect") -> Iterator[str]:
         yield f"  waived  {finding.key}: {finding.happened}"
     for waiver in judgement.unused:
         yield f"  unused  {waiver}: no finding is called this"
+
+
+def _held_funs(prospect: "Prospect") -> str:
+    """How far the search for funs went; those it found are findings."""
+    held = prospect.held_funs
+    found = sum(each.count for each in held.found)
+    late = "; its time ran out before every place was looked at" if held.time_ran_out else ""
+    return (
+        f"funs of the hop's modules that lie somewhere: {found} found, by a search of a sample that is never "
+        f"complete{late}"
+    )
 
 
 def _blockers(prospect: "Prospect") -> Iterator[str]:

@@ -43,7 +43,6 @@ def _recover(context: Context, *, rollback: bool) -> None:
                 direction="undo" if rollback else "do",
                 reopen=lambda tarball: open_package(Path(tarball)),
             )
-            context.refresh_snapshots(house)
     except (RelupError, JournalError) as error:
         context.fail(error)
     if state.phase == Phase.SUCCEEDED:
@@ -64,7 +63,7 @@ def _report(context: Context) -> None:
 
     try:
         with context.house(command="recover --report", rehearsal=True) as house:
-            found = evidence(house, context.history())
+            found = evidence(house, context.own_history())
     except (RelupError, JournalError) as error:
         context.fail(error)
     line = context.output.line

@@ -33,7 +33,6 @@ def _roll_back(context: Context, *, boot_only: bool) -> None:
                 named = give_up_marker(house)
             else:
                 state = roll_back_finished(house)
-            context.refresh_snapshots(house)
     except (RelupError, JournalError) as error:
         context.fail(error)
     versions = shown_versions(context.versions())

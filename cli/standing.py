@@ -9,7 +9,7 @@ def show(context: Context) -> None:
     from projections.replay import current_facts
     from projections.status import Seen, status_line
 
-    facts = current_facts(context.history())
+    facts = current_facts(context.own_history())
     found, unasked = context.asked_versions()
     seen = Seen(
         lock_held=context.lock_is_held(),

@@ -92,7 +92,6 @@ def _upgrade(context: Context, tarball: Path, options: "Options") -> None:
     try:
         with context.house(command="upgrade") as house:
             state = upgrade(house, package, tarball=str(tarball.absolute()), options=options)
-            context.refresh_snapshots(house)
     except (RelupError, JournalError) as error:
         context.output.line(f"upgrade failed, reason: {error.name}")
         context.fail(error)

@@ -21,7 +21,7 @@ def _verify(context: Context) -> None:
     from journal.errors import JournalError
 
     try:
-        reading = read_back(context.history(), context.place, context.connect())
+        reading = read_back(context.own_history(), context.place, context.connect())
     except (RelupError, JournalError) as error:
         context.fail(error)
     output = context.output

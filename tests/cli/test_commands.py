@@ -101,6 +101,31 @@ def test_a_folder_that_is_no_root_is_refused_by_name(down: Scene, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+ABOUT_A_NODE = (
+    *(["status"], ["plan", "t.tar.gz"], ["upgrade", "t.tar.gz"], ["recover"], ["rollback"], ["verify"]),
+    *(["clean"], ["logs-clear"], ["journal", "verify"], ["journal", "fresh"]),
+)
+
+
+@pytest.mark.parametrize("words", ABOUT_A_NODE, ids=" ".join)
+def test_an_exported_journal_is_only_read(down: Scene, tmp_path: Path, words: list[str]) -> None:
+    """No command acts on the node, or answers for it, while it is asked about another journal."""
+    exported = tmp_path / "history.relup"
+    result = down.relup("--journal", str(exported), *words)
+    assert result.returncode == 11, result.stderr
+    assert "(export_is_only_read)" in result.stderr
+    assert not down.place.relup.exists()
+
+
+def test_a_question_that_nobody_can_answer_is_answered_no(down: Scene) -> None:
+    """Without a terminal nothing is begun anew, and the way to say yes beforehand is named."""
+    result = down.relup("journal", "fresh")
+    assert result.returncode == 0
+    assert result.stdout == "nothing was changed\n"
+    assert "--yes" in result.stderr
+    assert not down.place.relup.exists()
+
+
 # ---------------------------------------------------------------- the node is down
 
 
