@@ -147,7 +147,7 @@ def _lines(
     yield from (f"  {name}: {evidence}" for name, evidence in prospect.checks)
     yield "  every module, application and callback of the hop is there; the target boots on this machine"
     yield from _findings(prospect)
-    yield _held_funs(prospect)
+    yield search_for_funs(prospect)
     yield from _blockers(prospect)
     yield from _steps(plan, prospect)
 
@@ -166,7 +166,7 @@ def _findings(prospect: "Prospect") -> Iterator[str]:
         yield f"  unused  {waiver}: no finding is called this"
 
 
-def _held_funs(prospect: "Prospect") -> str:
+def search_for_funs(prospect: "Prospect") -> str:
     """How far the search for funs went; those it found are findings."""
     held = prospect.held_funs
     found = sum(each.count for each in held.found)

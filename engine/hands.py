@@ -128,7 +128,7 @@ def _loaded(run: Run, modules: tuple[str, ...]) -> str:
 
 
 def _performed(run: Run, key: door.StepKey, order: door.StepOrder) -> Evidence:
-    total = 0
+    total: int | None = None
 
     def on_progress(seen: door.StepProgress) -> None:
         nonlocal total

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from engine.node.door import ProcessSeen
+from engine.node.door import HeldFuns, ProcessSeen
 from engine.release.findings import Judgement
 from journal.events import RecordedStep
 
@@ -23,6 +23,7 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
         checks: Name and evidence of each check that holds.
         judgement: The findings, sorted by what they do.
         blockers: Processes that run old code of a module of the hop: they are nudged, then waited for.
+        held_funs: Funs of modules that the hop switches, from a search that is never complete.
         processes: Live processes by callback module, of the hop's modules.
         disk_bytes: What the deployed tree takes.
     """
@@ -30,6 +31,7 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[tuple[str, str], ...]
     judgement: Judgement
     blockers: tuple[ProcessSeen, ...]
+    held_funs: HeldFuns
     processes: Mapping[str, int]
     disk_bytes: int
 

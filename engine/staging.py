@@ -75,7 +75,8 @@ def deploy(run: Run, version: str) -> Evidence:
     place = run.house.place
     tree = place.tree(version)
     if run.manifest is not None:
-        run.house.progress.total(len(run.manifest.entries), unit="files")
+        synced = sum(entry.kind != "symlink" for entry in run.manifest.entries)
+        run.house.progress.total(synced + 1, unit="files and folders")  # and the tree's own
     manifest = deploy_tree(
         place.staging(run.upgrade_id),
         tree,

@@ -13,12 +13,13 @@ import msgspec
 from engine.changes import Changes
 from engine.errors import BadRelease, BadRequest, UnfitNode
 from engine.incarnation import observation
+from engine.node.door import HeldFuns
 from engine.node.errors import RemoteException
 from engine.plan import ResolvedHop, differing_parts, plan_id, planned_steps, recorded_steps
 from engine.prospect import Prospect
 from engine.readback import listed
 from engine.release.analysis import case_of, findings_of
-from engine.release.case import Case, LiveFacts
+from engine.release.case import Case, HeldFun, LiveFacts
 from engine.release.catalog import catalog_folders, read_catalog
 from engine.release.comparison import Comparison, compare_trees
 from engine.release.compatibility import Check, check_trees, check_versions, require
@@ -107,15 +108,20 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     loaded = node.module_md5s()
     resolution = resolve(hop, live=live, target=target, loaded=loaded)
     comparison = compare_trees(live, target)
+    held = run.node.held_funs(_replaced(resolution, loaded))
     prospect = _looked_ahead(
         run,
         checks,
+        held,
         case_of(
             hop,
             live_tree=live,
             target=target,
             live=LiveFacts(
-                md5s=loaded, processes=_processes(run, comparison, resolution), patches=_patches(run)
+                md5s=loaded,
+                processes=_processes(run, comparison, resolution),
+                patches=_patches(run),
+                held_funs=tuple(HeldFun(f.module, f.where, f.is_old, f.count) for f in held.found),
             ),
             comparison=comparison,
             resolution=resolution,
@@ -129,10 +135,12 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
 
 
 def _hop(run: Run, from_version: str, target_version: str) -> Hop:
-    """The hop of the catalog; scripts are evaluated only when they are trusted and no plain file has it."""
+    """The hop of the catalog; a script is evaluated only when it is trusted and no plain file has the hop."""
     catalog = read_catalog(catalog_folders(run.house.place.root, given=run.house.catalog))
     if run.options.trust_script and (from_version, target_version) not in catalog.pairs:
-        catalog = catalog.trusting(lambda text: _value_of_script(run, text))
+        catalog = catalog.trusting(
+            lambda text: _value_of_script(run, text), from_version=from_version, target_version=target_version
+        )
     return catalog.hop(from_version, target_version)
 
 
@@ -153,16 +161,24 @@ def _checks(run: Run, *, live: ReleaseTree, target: ReleaseTree, marker: str | N
     )
 
 
-def _looked_ahead(run: Run, checks: tuple[Check, ...], case: Case) -> Prospect:
+def _looked_ahead(run: Run, checks: tuple[Check, ...], held: HeldFuns, case: Case) -> Prospect:
     run.house.progress.step("look for what would go wrong")
     switched = sorted(case.switched)
     return Prospect(
         checks=tuple((check.name, check.evidence) for check in checks),
         judgement=judge(findings_of(case), waivers=run.options.waivers, strict=run.options.strict),
         blockers=run.node.lingering(switched),
+        held_funs=held,
         processes=dict(case.live.processes or {}),
         disk_bytes=run.manifest.total_bytes if run.manifest else 0,
     )
+
+
+def _replaced(resolution: Resolution, loaded: Mapping[str, str]) -> list[str]:
+    """The modules whose live code the hop replaces or removes, and purges then."""
+    replaced = {name for name, new in resolution.becomes_live().items() if loaded.get(name) != new.md5}
+    removed = {module for app in resolution.applications.values() for module in app.removed}
+    return sorted((replaced | removed) & loaded.keys())
 
 
 def _processes(run: Run, comparison: Comparison, resolution: Resolution) -> dict[str, int]:

@@ -7,6 +7,7 @@ from engine.release.case import Case, LiveFacts
 from engine.release.comparison import Comparison, compare_trees
 from engine.release.coverage import coverage
 from engine.release.findings import Finding
+from engine.release.held_funs import held_fun_findings
 from engine.release.hop import Hop
 from engine.release.messages import message_findings
 from engine.release.resolution import Resolution, resolve
@@ -22,6 +23,7 @@ def findings_of(case: Case) -> tuple[Finding, ...]:
 
 def _all(case: Case) -> Iterator[Finding]:
     yield from coverage(case)
+    yield from held_fun_findings(case)
     yield from application_findings(case)
     for module in case.really_switched():  # forms are large: all that is asked of one module, then the next
         yield from state_findings(case, module)

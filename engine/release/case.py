@@ -18,6 +18,22 @@ from engine.term import Term
 
 
 @dataclass(frozen=True)
+class HeldFun:
+    """Funs of a module that lie somewhere in the node.
+
+    Attributes:
+        where: For people: `ETS table emqx_hooks`.
+        is_old: Made by a code of the module before the live one.
+        count: How many were seen there.
+    """
+
+    module: str
+    where: str
+    is_old: bool
+    count: int
+
+
+@dataclass(frozen=True)
 class LiveFacts:
     """The node, as far as an analysis has to know it.
 
@@ -26,11 +42,13 @@ class LiveFacts:
         processes: Live processes by callback module. A module of `Comparison.process_modules` that is missing
             was not asked about, and counts as one that may have some.
         patches: Modules with a beam in data/patches.
+        held_funs: Funs of modules that the hop switches, as far as they were found.
     """
 
     md5s: Mapping[str, str]
     processes: Mapping[str, int] = field(default_factory=dict)
     patches: frozenset[str] = frozenset()
+    held_funs: tuple[HeldFun, ...] = ()
 
     @staticmethod
     def of_tree(comparison: Comparison) -> "LiveFacts":

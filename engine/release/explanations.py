@@ -31,6 +31,12 @@ _FORMS = (
     " persistent terms and messages on their way are not seen."
 )
 _IMPORTS = "The import and export tables of the beams. A call with a computed module or function is not seen."
+_HELD = (
+    "The module's funs in ETS tables that are not private, persistent terms, process dictionaries and the states of"
+    " registered services: 200 rows of a table, 5,000 nodes of a term, 2,000 processes, small ones only, and two"
+    " seconds for all. The search is a sample and never complete: connections, messages and private tables are not"
+    " looked at, and none found does not mean that there is none."
+)
 _APPS = "The .app files and priv folders of both releases."
 
 FINDINGS: dict[str, Explanation] = {
@@ -76,6 +82,20 @@ FINDINGS: dict[str, Explanation] = {
         " restart the patch shadows the target's module.",
         "The names of the beams in data/patches.",
         "Remove the patch when the target has its fix.",
+    ),
+    "old_fun_held": _explained(
+        "Funs lie somewhere that were made by a code of the module before the live one. A purge does not see them:"
+        " once that code is gone their next call fails with badfun, perhaps long after the upgrade.",
+        _HELD,
+        "Have whoever keeps them make them anew, or accept that their next call fails. The plan goes on: this refuses"
+        " with --strict only.",
+    ),
+    "fun_held": _explained(
+        "Funs lie somewhere that were made by the live code of a module that the hop replaces. They work until that"
+        " code is purged, soon after the hop, and fail with badfun at their next call then.",
+        _HELD,
+        "Have whoever keeps them make them anew after the hop (restart its application, or a callback), or keep 'fun"
+        " module:function/arity' instead. The plan goes on: this refuses with --strict only.",
     ),
     "on_load_module": _explained(
         "The module runs a function while it is loaded. It cannot be prepared together with others, and the load"

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.release.analysis import case_of, findings_of
-from engine.release.case import Case, LiveFacts
+from engine.release.case import Case, HeldFun, LiveFacts
 from engine.release.comparison import compare_trees
 from engine.release.findings import Finding, InvalidWaiver, Severity, UnsafeHop, judge, require_safe
 from engine.release.hop import read_hop
@@ -55,6 +55,24 @@ def test_a_patch_that_shadows_a_module_is_a_warning() -> None:
     assert said(found) == ["warning module_patched:fx_a", "warning module_patched:other"]
     assert "brings the patch back" in found[0].happened
     assert "no module of either release" in found[1].happened
+
+
+def test_held_funs_are_one_warning_for_each_module_and_age_that_names_the_places() -> None:
+    """However many places; the age decides when they fail, so it has its own name."""
+    held = (
+        HeldFun("fx_a", "persistent term p", is_old=True, count=1),
+        HeldFun("fx_a", "ETS table t", is_old=False, count=2),
+        HeldFun("fx_a", "state of s", is_old=True, count=3),
+    )
+    found = findings_of(case(PAIRS["nothing_wrong"], held_funs=held))
+    assert said(found) == ["warning fun_held:fx_a", "warning old_fun_held:fx_a"]
+    live, old = (finding.happened for finding in found)
+    assert live.startswith("2 funs of the live code of fx_a")
+    assert "ETS table t (2)" in live
+    assert old.startswith("4 funs of a code of fx_a before")
+    assert "persistent term p (1), state of s (3)" in old
+    assert not judge(found).refusing
+    assert judge(found, strict=True).refusing == found
 
 
 def test_a_forgotten_module_that_is_not_loaded_is_only_a_warning() -> None:
