@@ -37,6 +37,10 @@ class FullDisk:
         for name in NEEDING_ROOM:
             monkeypatch.setattr(os, name, self._counted(name, getattr(os, name)))
 
+    def fill_up(self, *, after: int) -> None:
+        """The so many-th operation from now is the first for which there is no room."""
+        self._full_from = self.count + after
+
     def _counted(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
             if self._concerns(name, *arguments, **named):

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP on the real command line: before the live steps, in them, and after the point
+"""Ctrl-C (SIGINT), SIGTERM and SIGHUP on the real command line: before the live steps, in them, and after the point
 of no return.
 """
 
@@ -61,12 +61,15 @@ def begin() -> Iterator[Begin]:
 
 
 @pytest.mark.timeout(300)
-def test_ctrl_c_before_the_live_steps_leaves_nothing(serving: Serving, begin: Begin) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_before_the_live_steps_leaves_nothing(
+    serving: Serving, begin: Begin, number: signal.Signals
+) -> None:
     """The package is being unpacked: it stops at once, the staging is removed, the node was never touched."""
     before = serving.world()
     upgrade = begin(serving, serving.built.tarball("5.10.5"))
     upgrade.wait_for_step("UnpackTarget")
-    upgrade.send(signal.SIGINT)
+    upgrade.send(number)
     told, shown = upgrade.ended()
     assert (told.code, told.error["name"]) == (INTERRUPTED, "interrupted")
     assert "stopping after the step in hand" in shown
