@@ -1,0 +1,210 @@
+"""What the loop insists on, whatever the VM says: its order, what it reads back, what it must not touch."""
+
+import shutil
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from engine.cleaning import removable
+from engine.errors import BetweenReleases, NodeUnreachable, RelupError, RolledBack
+from engine.node import door
+from engine.state import Phase
+from engine.survey import UpgradeOpen
+from engine.truth import versions
+from fixtures.build import Built
+from journal.events import RollbackFinished, StepFailed, StepStarted
+from journal.reader import read
+from tests.fake_node import FakeNode, FakeVm, ToolDies
+from tests.faults.memory import MakeMemoryNode, MemoryNode
+from tests.torture.oracle import TARGET, require_one_release
+
+LAST_LIVE_POINT = "started emqx_retainer"
+"""The VM passes it when everything of the reversible hop is live; undoing the restart passes it again."""
+
+
+@pytest.fixture
+def node(memory_node: MakeMemoryNode, releases: Built) -> MemoryNode:
+    """A fresh one, on the hop that can be undone."""
+    return memory_node(releases.reversible_catalog)
+
+
+def once(name: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """What `FakeVm.at_point` calls: does something the first time the VM passes a point of that name."""
+    left = [act]
+
+    def at_point(passed: str) -> None:
+        if passed == name and left:
+            left.pop()()
+
+    return at_point
+
+
+def undone_for(node: MemoryNode, name: str) -> RelupError:
+    """The error of an upgrade that was rolled back for a reason of that name."""
+    with pytest.raises(RolledBack) as raised:
+        node.upgrade()
+    assert raised.value.name == name
+    return raised.value
+
+
+def die() -> None:
+    raise ToolDies
+
+
+@pytest.mark.parametrize(
+    ("point", "step"),
+    [
+        ("path set", "SetCodePath"),
+        ("switched emqx_topic", "LoadModules"),
+        ("suspended emqx_metrics", "ChangeCode"),
+        ("stopped emqx_retainer", "RestartApplication"),
+    ],
+)
+def test_what_the_tool_was_about_to_do_when_it_died_is_in_the_journal(
+    node: MemoryNode, point: str, step: str
+) -> None:
+    """The start of a step is on disk before the VM is touched."""
+    node.vm.at_point = once(point, die)
+    with pytest.raises(ToolDies):
+        node.upgrade()
+    last = node.entries()[-1].event
+    assert isinstance(last, StepStarted)
+    assert (last.name, last.direction) == (step, "do")
+
+
+def test_an_upgrade_is_refused_while_another_has_not_ended(node: MemoryNode) -> None:
+    """Not even an entry is written; recover is named."""
+    node.lose_the_node_at("switched emqx_metrics")
+    with pytest.raises(NodeUnreachable):
+        node.upgrade()
+    node.find_the_node()
+    written = len(node.entries())
+    with pytest.raises(UpgradeOpen, match="has not ended") as raised:
+        node.upgrade()
+    assert "relup recover" in raised.value.next
+    assert len(node.entries()) == written
+
+
+# ---------------------------------------------------------------- reading back
+
+
+def test_a_module_that_is_not_live_after_its_load_undoes_the_hop(node: MemoryNode) -> None:
+    """The agent said that it was switched; the VM says otherwise."""
+    old = node.vm.modules["emqx_topic"]
+    node.vm.at_point = once(LAST_LIVE_POINT, lambda: node.vm.modules.update(emqx_topic=old))
+    assert "emqx_topic runs" in undone_for(node, "verification_failed").happened
+    require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_a_process_that_is_suspended_after_the_hop_undoes_it(node: MemoryNode) -> None:
+    """Whoever suspended it: a node on which somebody stands still is not upgraded."""
+    process = next(p for p in node.vm.processes.values() if p.module == "emqx_cm")
+
+    def suspend() -> None:
+        process.suspended = True
+
+    node.vm.at_point = once(LAST_LIVE_POINT, suspend)
+    assert f"{process.pid} (emqx_cm:init/1) is suspended" in undone_for(node, "verification_failed").happened
+
+
+def test_an_application_that_does_not_run_after_its_restart_undoes_the_hop(node: MemoryNode) -> None:
+    """It ended again behind the agent's back."""
+
+    def stop() -> None:
+        node.vm.at_point = lambda _: None
+        node.vm.applications["emqx_retainer"] = door.Application(version="5.0.26", running=False)
+
+    told_later(node.vm, door.RestartApplication, stop)
+    assert "application emqx_retainer 5.0.26 does not run" in undone_for(node, "verification_failed").happened
+    require_one_release(node.vm, node.root, at_target=False)
+
+
+def told_later(vm: FakeVm, order: type[door.StepOrder], act: Callable[[], object]) -> None:
+    """Something happens in the VM right after the first order of a kind was carried out."""
+    do, left = vm.do, [act]
+
+    def carried_out(given: door.StepOrder) -> door.StepReport:
+        report = do(given)
+        if isinstance(given, order) and left:
+            left.pop()()
+        return report
+
+    vm.do = carried_out  # type: ignore[assignment,method-assign]
+
+
+def test_connections_that_the_hop_has_ended_undo_it(node: MemoryNode) -> None:
+    """One more than the operator accepts, which is none."""
+    do = node.vm.do
+    gone = door.Ended(pid="<0.9.0>", name="emqx_connection:init/2", reason="badmatch", client_id="car-7")
+
+    def losing(order: door.StepOrder) -> door.StepReport:
+        report = do(order)
+        if isinstance(order, door.ChangeCode) and isinstance(report, door.StepDone):
+            return msgspec.structs.replace(report, ended=(gone,))
+        return report
+
+    node.vm.do = losing  # type: ignore[method-assign]
+    assert "car-7" in undone_for(node, "connections_lost").happened
+    require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_a_step_that_has_undone_itself_is_not_undone_again(node: MemoryNode) -> None:
+    """The agent took the failed update back; the journal says so, and the rollback passes it by."""
+    for process in node.vm.processes.values():
+        if process.module == "emqx_connection":
+            process.trouble["up"] = "crash"
+    undone_for(node, "code_change_failed")
+    events = [entry.event for entry in node.entries()]
+    failed = next(event for event in events if isinstance(event, StepFailed))
+    assert failed.reverted
+    undone = {event.step for event in events if isinstance(event, StepStarted) and event.direction == "undo"}
+    assert failed.step not in undone
+    assert isinstance(
+        next(event for event in events if isinstance(event, RollbackFinished)), RollbackFinished
+    )
+
+
+# ---------------------------------------------------------------- undoing
+
+
+def test_old_code_that_is_not_live_after_a_rollback_is_told(node: MemoryNode) -> None:
+    """Every step was undone, and still the VM does not run the old release: that is no success."""
+    node.upgrade()
+    new = node.vm.modules["emqx_topic"]
+    told_later(node.vm, door.SetCodePath, lambda: node.vm.modules.update(emqx_topic=new))
+    with pytest.raises(
+        BetweenReleases, match="After the rollback the live code is not the old one: emqx_topic"
+    ):
+        node.roll_back()
+    assert node.phase is Phase.BETWEEN
+
+
+def test_a_tree_that_boots_next_is_not_removed_by_a_rollback(node: MemoryNode) -> None:
+    """Somebody wrote the marker again while the hop was being undone."""
+    node.upgrade()
+    told_later(node.vm, door.SetCodePath, lambda: node.place.marker.write_text(TARGET))
+    with pytest.raises(BetweenReleases) as raised:
+        node.roll_back()
+    assert raised.value.name == "tree_in_use"
+    assert node.place.tree(TARGET).exists()
+
+
+def test_a_rollback_takes_the_marker_back(node: MemoryNode) -> None:
+    """The next start boots the old release."""
+    node.upgrade()
+    assert node.place.marker.read_text() == TARGET
+    node.roll_back()
+    assert not node.place.marker.exists()
+    require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_clean_offers_no_tree_that_runs_or_boots_next(node: MemoryNode) -> None:
+    """One that nothing needs is offered all the same."""
+    node.upgrade()
+    spare = node.place.tree("5.10.3")
+    shutil.copytree(node.place.tree(TARGET), spare)
+    node.vm.die()
+    node.vm.start()
+    found = removable(node.place, versions(node.place, FakeNode(node.vm)), read(node.place.journal))
+    assert [each.path for each in found] == [spare]
