@@ -31,7 +31,12 @@ _LOAD = "tests/engine/node/test_vm_load.py"
 _BOOT = "tests/fixtures/test_boot.py"
 _DEPLOY = "tests/engine/release/test_deploy.py"
 _BOUNDARIES = "tests/boundaries/test_boundaries.py"
+_PLANNED = "tests/engine/test_planned.py"
 _REFUSALS = "tests/engine/test_refusals.py"
+_A_REFUSAL = "test_a_refusal_leaves_the_node_and_every_byte_as_they_were"
+_LOOP = "tests/faults/test_loop.py"
+_FULL_JOURNAL = "tests/faults/test_full_journal.py"
+_TORTURE = "tests/torture/test_torture.py"
 
 GUARDS = (
     # ------------------------------------------------------------ the marker and the tree
@@ -164,6 +169,63 @@ GUARDS = (
         becomes="            given_up = False\n",
         tests=("tests/journal/test_full_disk.py",),
     ),
+    # ------------------------------------------------------------ what a plan rests on
+    *(
+        Guard(
+            keeps=f"a plan no longer holds when {what}",
+            file="engine/survey.py",
+            was=f'            "{part}": {value},\n',
+            becomes=f'            "{part}": 0,\n',
+            tests=(f"{_PLANNED}::{test}",),
+        )
+        for part, value, what, test in (
+            ("package", "package", "a byte of the package changed", "test_a_byte_of_the_package_was_changed"),
+            ("hop", "hop.sha256", "the hop file changed", "test_the_hop_file_was_changed"),
+            ("node", "msgspec.to_builtins(facts)", "the node was restarted", "test_the_node_was_restarted"),
+            ("live", "dict(loaded)", "a module was loaded by hand", "test_a_module_was_loaded_by_hand"),
+            (
+                "patches",
+                "{path.name: _fingerprint(path) for path in _patch_files(run)}",
+                "a patch came",
+                "test_a_patch_was_put_into_data_patches",
+            ),
+        )
+    ),
+    Guard(
+        keeps="funs that a purge does not see are looked for",
+        file="engine/survey.py",
+        was="held_funs=tuple(HeldFun(f.module, f.where, f.is_old, f.count) for f in held.found),",
+        becomes="",
+        tests=("tests/engine/test_held_funs.py",),
+    ),
+    Guard(
+        keeps="a script that the hop does not need is not evaluated",
+        file="engine/release/catalog.py",
+        was=" or (is_settled and not is_named)",
+        becomes="",
+        tests=("tests/engine/release/test_catalog.py",),
+    ),
+    Guard(
+        keeps="a failure of the agent that nobody explained is noticed",
+        file="engine/failures.py",
+        was='    "worker_lost": _failed(',
+        becomes='    "worker_gone": _failed(',
+        tests=("tests/cli/test_explain_knows_all.py",),
+    ),
+    Guard(
+        keeps="the command that a plan prints can be pasted into a shell",
+        file="cli/plan.py",
+        was="{shlex.join(words)}",
+        becomes="{' '.join(words)}",
+        tests=("tests/cli/test_plan_pasted.py",),
+    ),
+    Guard(
+        keeps="progress counts the modules that are live already",
+        file="engine/agent/relup_agent_load.erl",
+        was="Tell(Skipped + Done, Skipped + Total)",
+        becomes="Tell(Done, Total)",
+        tests=(_LOAD,),
+    ),
     # ------------------------------------------------------------ the loop, its rollback and recovery
     Guard(
         keeps="a second relup is kept out",
@@ -199,5 +261,111 @@ GUARDS = (
         was="    return (seen.os_pid, seen.os_start_time, seen.creation) == (\n",
         becomes="    return seen.name == now.name or (seen.os_pid, seen.os_start_time, seen.creation) == (\n",
         tests=("tests/engine/test_incarnation.py",),
+    ),
+    Guard(
+        keeps="a step's start is on disk before the world is touched",
+        file="engine/run.py",
+        was="        self.record(StepStarted(step=number, name=name, attempt=attempt, direction=direction))\n"
+        "        begun = self.house.clock.steady_ns()\n"
+        "        try:\n"
+        "            evidence = act(attempt)\n",
+        becomes="        begun = self.house.clock.steady_ns()\n"
+        "        try:\n"
+        "            evidence = act(attempt)\n"
+        "            self.record(StepStarted(step=number, name=name, attempt=attempt, direction=direction))\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="the code that was loaded is read back",
+        file="engine/readback.py",
+        was="    wrong = differences(run.node, expected) + _stopped_applications(run) + _suspended(run.node)\n",
+        becomes="    wrong = _stopped_applications(run) + _suspended(run.node)\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="an application that was restarted is looked for",
+        file="engine/readback.py",
+        was="    wrong = differences(run.node, expected) + _stopped_applications(run) + _suspended(run.node)\n",
+        becomes="    wrong = differences(run.node, expected) + _suspended(run.node)\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="a process that is left suspended is found",
+        file="engine/readback.py",
+        was="    wrong = differences(run.node, expected) + _stopped_applications(run) + _suspended(run.node)\n",
+        becomes="    wrong = differences(run.node, expected) + _stopped_applications(run)\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="a node on which somebody is suspended already is not upgraded",
+        file="engine/survey.py",
+        was="    _check_nobody_suspended(run)\n",
+        becomes="",
+        tests=(f"{_REFUSALS}::{_A_REFUSAL}[somebody is suspended]",),
+    ),
+    Guard(
+        keeps="a hop that ends connections is stopped",
+        file="engine/upgrade.py",
+        was="            check_survival(run)\n",
+        becomes="            pass\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="a step that undid itself is not undone again",
+        file="engine/state.py",
+        was='        return self.outcome(number, "do") not in (None, Outcome.REVERTED)\n',
+        becomes='        return self.outcome(number, "do") is not None\n',
+        tests=("tests/engine/test_state.py",),
+    ),
+    Guard(
+        keeps="the old release is read back after a rollback",
+        file="engine/rollback.py",
+        was="        _check_old_release(run)\n",
+        becomes="        pass\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="a rollback takes the marker back",
+        file="engine/hands.py",
+        was="            return restore_marker(run)\n",
+        becomes="            return Evidence()\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="a rollback removes no tree that runs or boots next",
+        file="engine/staging.py",
+        was="    if is_in_use(run, tree):\n",
+        becomes="    if False:\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="clean offers no tree that runs or boots next",
+        file="engine/cleaning.py",
+        was="    needed = _needed(place, versions) | _needed_to_undo(place, versions, journal)\n",
+        becomes="    needed = _needed_to_undo(place, versions, journal)\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="nothing begins while an upgrade is open",
+        file="engine/upgrade.py",
+        was="    refuse_if_open(house.journal)\n    run = request(house, tarball=tarball, options=options)\n"
+        "    prepare(run, open_package)\n    return go_on(run)\n",
+        becomes="    run = request(house, tarball=tarball, options=options)\n"
+        "    prepare(run, open_package)\n    return go_on(run)\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="recovery asks how the step in hand ended",
+        file="engine/recovery.py",
+        was="        settle(run)\n        reconcile(run)\n",
+        becomes="        reconcile(run)\n",
+        tests=(_FULL_JOURNAL, _TORTURE),
+    ),
+    Guard(
+        keeps="recovery holds the journal against the world",
+        file="engine/recovery.py",
+        was="        settle(run)\n        reconcile(run)\n",
+        becomes="        settle(run)\n",
+        tests=(_FULL_JOURNAL, _TORTURE),
     ),
 )
