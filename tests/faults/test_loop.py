@@ -86,6 +86,20 @@ def test_an_upgrade_is_refused_while_another_has_not_ended(node: MemoryNode) -> 
     assert len(node.entries()) == written
 
 
+def test_a_callback_whose_end_nobody_heard_is_asked_for_and_not_called_again(
+    memory_node: MakeMemoryNode, releases: Built
+) -> None:
+    """The connection broke under it; the agent knows, and recovery writes down what it says."""
+    node = memory_node(releases.catalog)
+    node.lose_the_node_at("called emqx_post_upgrade:limit_topic_levels")
+    with pytest.raises(NodeUnreachable):
+        node.upgrade()
+    node.find_the_node()
+    node.recover()
+    assert node.vm.calls == ["emqx_post_upgrade:limit_topic_levels", "emqx_post_upgrade:count_connections"]
+    require_one_release(node.vm, node.root, at_target=True)
+
+
 # ---------------------------------------------------------------- reading back
 
 

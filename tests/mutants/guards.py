@@ -36,7 +36,6 @@ _REFUSALS = "tests/engine/test_refusals.py"
 _A_REFUSAL = "test_a_refusal_leaves_the_node_and_every_byte_as_they_were"
 _LOOP = "tests/faults/test_loop.py"
 _FULL_JOURNAL = "tests/faults/test_full_journal.py"
-_TORTURE = "tests/torture/test_torture.py"
 
 GUARDS = (
     # ------------------------------------------------------------ the marker and the tree
@@ -359,13 +358,13 @@ GUARDS = (
         file="engine/recovery.py",
         was="        settle(run)\n        reconcile(run)\n",
         becomes="        reconcile(run)\n",
-        tests=(_FULL_JOURNAL, _TORTURE),
+        tests=(_LOOP,),
     ),
     Guard(
         keeps="recovery holds the journal against the world",
         file="engine/recovery.py",
         was="        settle(run)\n        reconcile(run)\n",
         becomes="        settle(run)\n",
-        tests=(_FULL_JOURNAL, _TORTURE),
+        tests=(_FULL_JOURNAL,),
     ),
 )
