@@ -14,7 +14,7 @@ from engine.changes import Changes
 from engine.errors import BadRelease, BadRequest, UnfitNode
 from engine.incarnation import observation
 from engine.node.door import HeldFuns
-from engine.node.errors import RemoteException
+from engine.node.errors import CallTimedOut, RemoteException
 from engine.plan import ResolvedHop, differing_parts, plan_id, planned_steps, recorded_steps
 from engine.prospect import Prospect
 from engine.readback import listed
@@ -108,7 +108,7 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     loaded = node.module_md5s()
     resolution = resolve(hop, live=live, target=target, loaded=loaded)
     comparison = compare_trees(live, target)
-    held = run.node.held_funs(_replaced(resolution, loaded))
+    held = _held_funs(run, _replaced(resolution, loaded))
     prospect = _looked_ahead(
         run,
         checks,
@@ -172,6 +172,15 @@ def _looked_ahead(run: Run, checks: tuple[Check, ...], held: HeldFuns, case: Cas
         processes=dict(case.live.processes or {}),
         disk_bytes=run.manifest.total_bytes if run.manifest else 0,
     )
+
+
+def _held_funs(run: Run, modules: list[str]) -> HeldFuns:
+    """Funs of the modules, as far as they can be found; a search that fails refuses nothing, and is told."""
+    try:
+        return run.node.held_funs(modules)
+    except (RemoteException, CallTimedOut) as failed:
+        run.house.progress.note(f"held funs were not searched for to the end: {failed.happened}")
+        return HeldFuns(time_ran_out=True)
 
 
 def _replaced(resolution: Resolution, loaded: Mapping[str, str]) -> list[str]:

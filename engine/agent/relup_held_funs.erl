@@ -2,7 +2,7 @@
 %% states of a few processes. Interpreted by the reading side, never loaded; never complete.
 %%
 %% A fun of a module that is replaced works until the old code is purged and fails at its next call then.
-%% Every look is bounded: rows of a table, nodes of a term, processes of a supervisor, and the whole by time.
+%% Every look is bounded: rows of a table, size and nodes of a term, processes, and the whole by time.
 
 -module(relup_held_funs).
 
@@ -51,12 +51,19 @@ tables() ->
 
 rows(Table) ->
     case ets:match_object(Table, '$1', 200) of
-        {Rows, _} -> Rows;
+        {Rows, _} -> [Row || Row <- Rows, is_modest(Row)];
         _ -> []
     end.
 
 constants() ->
-    [{text("persistent term ~tP", [Key, 8]), fun() -> Value end} || {Key, Value} <- persistent_term:get()].
+    [
+        {text("persistent term ~tP", [Key, 8]), fun() -> Value end}
+     || {Key, Value} <- persistent_term:get(), is_modest(Value)
+    ].
+
+%% Its written form is made below: what is large would cost the node more memory than a fun in it is worth.
+is_modest(Term) ->
+    erlang:external_size(Term) < 1000000.
 
 dictionaries() ->
     %% The oldest processes are the services.

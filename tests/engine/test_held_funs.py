@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import RelupError
+from engine.node.door import HeldFuns
+from engine.node.errors import CallTimedOut, RemoteException
+from engine.node.vm import Vm
 from engine.release.findings import UnsafeHop
+from engine.term import Atom
 from fixtures.build import Built
 from fixtures.node import NodeFailed, RunningNode
 from tests.engine.footprint import node_differences, node_footprint, tree_footprint
@@ -110,3 +115,22 @@ def test_funs_of_the_live_code_are_warned_of_by_another_name_and_the_command_lin
         explained = keeping.relup("explain", code).stdout
         assert "never complete" in explained
         assert "badfun" in explained
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [CallTimedOut("No answer.", next="Wait."), RemoteException("error", Atom("badarg"), [], called="held")],
+    ids=["no answer", "it raised"],
+)
+def test_a_search_that_fails_refuses_nothing_and_is_not_called_complete(
+    keeping: Scene, releases: Built, monkeypatch: pytest.MonkeyPatch, failure: RelupError
+) -> None:
+    """The search is a courtesy: an upgrade does not hang on it."""
+
+    def fail(*_: object) -> HeldFuns:
+        raise failure
+
+    monkeypatch.setattr(Vm, "held_funs", fail)
+    state, prospect = keeping.plan(releases.tarball("5.10.5"))
+    assert state.plan is not None
+    assert prospect.held_funs == HeldFuns(time_ran_out=True)

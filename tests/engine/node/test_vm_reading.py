@@ -205,6 +205,19 @@ def test_funs_that_a_purge_does_not_see_are_found_where_they_lie(node: BareNode,
     assert vm.held_funs(["looper"]).found == ()
 
 
+def test_the_search_for_funs_passes_large_values_over(node: BareNode, vm: Vm) -> None:
+    """Writing them out would cost the broker their size in memory once more."""
+    node.eval(
+        "{module, _} = code:ensure_loaded(counter), Large = binary:copy(<<0>>, 2000000),"
+        " spawn(fun() -> ets:new(rows, [named_table, public]), receive after infinity -> ok end end),"
+        " timer:sleep(50),"
+        " ets:insert(rows, [{large, Large, counter:closure()}, {small, counter:closure()}]),"
+        " persistent_term:put(large, {Large, counter:closure()})"
+    )
+    found = vm.held_funs(["counter"], budget_ms=60_000)
+    assert [(held.where, held.count) for held in found.found] == [("ETS table rows", 1)]
+
+
 def test_the_search_for_funs_ends_when_its_time_is_over(node: BareNode, vm: Vm) -> None:
     """A plan does not wait for a complete answer that cannot be had; it says so."""
     assert vm.held_funs(["counter"], budget_ms=-1).time_ran_out
