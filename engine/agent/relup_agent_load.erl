@@ -235,19 +235,20 @@ clear_old(Modules, Options, WaitedMs) ->
 
 held(Modules, Found, Options) ->
     Lingering = lists:ukeysort(1, Found),
-    Seen = relup_agent_walk:seen(lists:sublist(Lingering, 100)),
     case maps:get(kill_blockers, Options) of
         true ->
+            Seen = relup_agent_walk:seen(Lingering),
             [exit(Pid, kill) || {Pid, _} <- Lingering],
             timer:sleep(10),
             [code:purge(M) || M <- Modules],
             {ok, Seen};
         false ->
+            Seen = relup_agent_walk:seen(lists:sublist(Lingering, 10)),
             {not_done, lingering_processes, lingering_text(length(Lingering), Modules, Seen)}
     end.
 
 lingering_text(Count, Modules, Seen) ->
-    Names = [[Pid, " ", Name, " in ", M] || {Pid, Name, M, _} <- lists:sublist(Seen, 10)],
+    Names = [[Pid, " ", Name, " in ", M] || {Pid, Name, M, _} <- Seen],
     text("~w processes still run old code of ~ts: ~ts", [
         Count,
         lists:join(", ", [atom_to_binary(M, utf8) || M <- lists:sublist(Modules, 10)]),

@@ -16,8 +16,8 @@ from fixtures.variants import Variant, build_variant
 from tests.faults.serving import Serving
 from tests.faults.silent import Silent
 
-CLIENTS, BUSY = 120, 10
-LOOPERS = [f"swarm-{number}" for number in range(BUSY, BUSY + 100)]
+CLIENTS, BUSY = 150, 10
+LOOPERS = [f"swarm-{number}" for number in range(BUSY, BUSY + 120)]
 """Clients whose process is made to linger: at work in the code of its connection, it answers nobody."""
 ROLLED_BACK = 20
 """Exit code."""
@@ -82,7 +82,7 @@ def cut_off(serving: Serving) -> set[str]:
 
 
 @pytest.mark.timeout(400)
-def test_a_hop_that_would_kill_a_hundred_loopers_is_refused_and_with_the_flag_kills_exactly_those(
+def test_a_hop_that_would_kill_more_than_a_hundred_loopers_is_refused_and_with_the_flag_kills_exactly_those(
     serving: Serving, reloads: Reloads
 ) -> None:
     """The plan names them with their clients; without the flag nobody dies, with it their clients are counted."""
