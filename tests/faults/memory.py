@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine.clock import SystemClock
 from engine.finished import roll_back_finished
@@ -173,15 +174,15 @@ class MemoryNode:
         self._is_lost = False
         self.vm.at_point = lambda _: None
 
-    def upgrade(self) -> UpgradeState:
-        """What `relup upgrade` does."""
+    def upgrade(self, **options: Any) -> UpgradeState:
+        """What `relup upgrade` does, at full speed."""
         tarball = self.small.tarball
         with self._house("upgrade") as house:
             return upgrade(
                 house,
                 lambda: open_package(tarball),
                 tarball=str(tarball),
-                options=Options(full_speed=True),
+                options=Options(full_speed=True, **options),
             )
 
     def recover(self, direction: Direction = "do") -> UpgradeState:

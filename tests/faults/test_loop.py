@@ -182,6 +182,23 @@ def test_a_step_that_has_undone_itself_is_not_undone_again(node: MemoryNode) -> 
 # ---------------------------------------------------------------- undoing
 
 
+def test_a_rollback_kills_nobody_whatever_the_hop_was_allowed_to(node: MemoryNode) -> None:
+    """--kill-blockers was said to go on, not to come back."""
+    do, seen = node.vm.do, []
+
+    def failing(order: door.StepOrder) -> door.StepReport:
+        if isinstance(order, door.RestartApplication):
+            return door.StepNotDone(name="failed_to_start_app", detail="planted", reverted=True)
+        if isinstance(order, door.LoadModules | door.ChangeCode):
+            seen.append(order.kill_blockers)
+        return do(order)
+
+    node.vm.do = failing  # type: ignore[method-assign]
+    with pytest.raises(RolledBack):
+        node.upgrade(kill_blockers=True)
+    assert seen == [True] * 3 + [False] * 3, "one load and two updates, each way"
+
+
 def test_old_code_that_is_not_live_after_a_rollback_is_told(node: MemoryNode) -> None:
     """Every step was undone, and still the VM does not run the old release: that is no success."""
     node.upgrade()

@@ -35,6 +35,7 @@ _PLANNED = "tests/engine/test_planned.py"
 _REFUSALS = "tests/engine/test_refusals.py"
 _A_REFUSAL = "test_a_refusal_leaves_the_node_and_every_byte_as_they_were"
 _LOOP = "tests/faults/test_loop.py"
+_TERMS = "tests/engine/node/test_agent_terms.py"
 _FULL_JOURNAL = "tests/faults/test_full_journal.py"
 
 GUARDS = (
@@ -380,5 +381,19 @@ GUARDS = (
         was="        settle(run)\n        reconcile(run)\n",
         becomes="        settle(run)\n",
         tests=(_FULL_JOURNAL,),
+    ),
+    Guard(
+        keeps="every process that the hop ended is counted",
+        file="engine/node/agent.py",
+        was='        for pid, name, reason, client in told.get("ended", [])\n',
+        becomes='        for pid, name, reason, client in told.get("ended", [])[:100]\n',
+        tests=(_TERMS,),
+    ),
+    Guard(
+        keeps="a rollback kills nobody, whatever the hop was allowed to",
+        file="engine/orders.py",
+        was='                kill_blockers=options.kill_blockers and direction == "do",\n',
+        becomes="                kill_blockers=options.kill_blockers,\n",
+        tests=(_LOOP,),
     ),
 )
