@@ -148,7 +148,7 @@ def _lines(
     yield "  every module, application and callback of the hop is there; the target boots on this machine"
     yield from _findings(prospect)
     yield search_for_funs(prospect)
-    yield from _blockers(prospect)
+    yield from blockers(prospect)
     yield from _steps(plan, prospect)
 
 
@@ -177,12 +177,14 @@ def search_for_funs(prospect: "Prospect") -> str:
     )
 
 
-def _blockers(prospect: "Prospect") -> Iterator[str]:
+def blockers(prospect: "Prospect") -> Iterator[str]:
+    """The processes that stand in the hop's way, and what it would cost at most to kill them."""
     if not prospect.blockers:
         return
+    clients = sum(process.client_id is not None for process in prospect.blockers)
     yield (
-        f"{len(prospect.blockers)} processes run old code of a module of the hop; they are asked to come out "
-        "of it and waited for (--blocker-timeout)"
+        f"{len(prospect.blockers)} processes run old code of a module of the hop, {clients} of them for a client; "
+        "they are asked to come out of it and waited for (--blocker-timeout); --kill-blockers ends those that stay"
     )
     for process in prospect.blockers[:20]:
         client = f", client {process.client_id}" if process.client_id else ""
