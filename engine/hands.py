@@ -11,10 +11,9 @@ from engine.errors import StepFailure
 from engine.node import door
 from engine.orders import LiveStep, arguments_for, order_for
 from engine.readback import verify_node
-from engine.release.marker import write_marker
 from engine.release.package import Package
 from engine.run import Run
-from engine.staging import deploy, remove_deployed, restore_marker, unpack, verify
+from engine.staging import deploy, make_permanent, remove_deployed, restore_marker, unpack, verify
 from engine.steps import (
     ApplyFunction,
     ChangeCode,
@@ -71,8 +70,7 @@ def _do(run: Run, key: door.StepKey, step: Step, package: Package | None) -> Evi
         case RunCallback(modules=modules, function=function, arguments=arguments):
             return _call(run, key, _loaded(run, modules), function, arguments)
         case MakePermanent(version=version):
-            write_marker(run.house.place.root, version)
-            return Evidence(path=str(run.house.place.marker))
+            return make_permanent(run, version)
     assert_never(step)
 
 

@@ -86,8 +86,8 @@ def evidence(house: House, journal: Entries) -> Evidence:
         NothingToRecover: No upgrade is unfinished.
     """
     run = opened_run(house, journal)
-    vm, _ = vm_now(run)
-    old, new, suspended = _live_evidence(run, vm)
+    vm, facts = vm_now(run)
+    old, new, suspended = _live_evidence(run, facts)
     state = run.state
     unsettled = state.unsettled
     place = run.house.place
@@ -107,24 +107,28 @@ def evidence(house: House, journal: Entries) -> Evidence:
     )
 
 
-def _live_evidence(run: Run, vm: Vm) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    if vm is Vm.DEAD:
+def _live_evidence(
+    run: Run, facts: NodeFacts | None
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    if facts is None:
         return (), (), ()
     old, new = live_sides(run.node, planned_changes(run))
     return old, new, tuple(f"{process.pid} ({process.name})" for process in run.node.suspended())
 
 
 def vm_now(run: Run) -> tuple[Vm, NodeFacts | None]:
-    """What became of the VM, and the facts of the one that runs now.
+    """What became of the VM, and the facts of the one that runs now; None where none answers.
 
     Raises:
-        NodeUnreachable: It lives, but does not answer.
+        NodeUnreachable: The one that was seen lives, but does not answer.
     """
     seen = run.state.node
     try:
         facts = run.node.observe()
     except NodeUnreachable:
-        if seen is not None and not is_alive(seen):
+        if seen is None:
+            return Vm.UNSEEN, None
+        if not is_alive(seen):
             return Vm.DEAD, None
         raise
     if seen is None:
@@ -135,7 +139,7 @@ def vm_now(run: Run) -> tuple[Vm, NodeFacts | None]:
 def _intention(state: UpgradeState, vm: Vm) -> str:
     if state.phase == Phase.ROLLING_BACK and vm is Vm.SAME:
         return "finish the rollback"
-    if vm in (Vm.RESTARTED, Vm.DEAD) and state.plan is not None:
+    if vm in (Vm.RESTARTED, Vm.DEAD):
         return "record that the live changes died with the VM, and clean up; then upgrade afresh"
     if state.plan is None:
         return "begin again with the same package if it is still there, else clean up and record the end"
@@ -183,6 +187,8 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
     vm, facts = vm_now(run)
     if vm in (Vm.RESTARTED, Vm.DEAD):
         return _after_vm_death(run, facts)
+    if facts is None:
+        return _given_up(run, "no node was ever reached", runs_now="nothing; nothing was changed")
     with leaving(UNCHANGED):
         house.journal.reserve(journal_need_bytes(run.state.records))
     try:
@@ -227,12 +233,18 @@ def _from_the_start(run: Run, direction: Direction, reopen: Callable[[str], Pack
     """Nothing but the staging was touched: begin again, or clean up."""
     with leaving(UNTOUCHED):
         run.record(UpgradeResumed(by=run.house.by, direction=direction))
-    discard_staging(run)
     if direction == "undo":
-        run.record(UpgradeInterrupted(why="given up by recover --rollback", runs_now=UNTOUCHED))
-        return run.state
+        return _given_up(run, "given up by recover --rollback")
+    discard_staging(run)
     prepare(run, lambda: reopen(run.state.requested.tarball))
     return go_on(run)
+
+
+def _given_up(run: Run, why: str, *, runs_now: str = UNTOUCHED) -> UpgradeState:
+    """Nothing but the staging was touched, and that goes."""
+    discard_staging(run)
+    run.record(UpgradeInterrupted(why=why, runs_now=runs_now))
+    return run.state
 
 
 def _after_vm_death(run: Run, facts: NodeFacts | None) -> UpgradeState:

@@ -73,8 +73,8 @@ def _raise_told_failure(run: Run, number: int, direction: Direction) -> None:
 def _lost_for_good(run: Run, step: Step, lost: NodeUnreachable) -> NodeUnreachable:
     lost.happened = f"The node was lost in {name_of(step)}: {lost.happened}"
     if run.state.node is not None and not is_alive(run.state.node):
-        lost.runs_now = "nothing: the VM has died, and the live changes with it"
-        lost.next = "Start the node; 'relup recover' then cleans up, before or after the start."
+        lost.runs_now = "the VM has died, and the live changes with it; a start boots the old release"
+        lost.next = "Run 'relup recover', before or after the node is started: it cleans up."
     else:
         lost.runs_now = "unknown: nobody has said how that step ended; the journal has all the others"
         lost.next = "Run 'relup recover' when the node answers; 'relup recover --report' changes nothing."

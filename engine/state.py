@@ -184,7 +184,7 @@ def next_state(state: UpgradeState | None, entry: Entry) -> UpgradeState | None:
     """The state after one more entry. A request begins a new upgrade and forgets the one before."""
     event = entry.event
     if isinstance(event, UpgradeRequested) and entry.upgrade_id is not None:
-        return UpgradeState(upgrade_id=entry.upgrade_id, requested=event)
+        return UpgradeState(upgrade_id=entry.upgrade_id, requested=event, node=event.node)
     if state is None or entry.upgrade_id != state.upgrade_id:
         return state
     return _after(state, event)

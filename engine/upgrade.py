@@ -6,6 +6,7 @@ a failure before the point of no return is rolled back, one after it stops and s
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 
 from engine.errors import Interrupted, Refusal, RelupError, RolledBack, StepFailure
@@ -20,7 +21,7 @@ from engine.rollback import RECOVER, UNCHANGED, between_releases, roll_back, und
 from engine.run import House, Run, failure_of, journal_need_bytes, leaving
 from engine.settle import walk_to_an_end
 from engine.staging import discard_staging, tidy
-from engine.state import UpgradeState
+from engine.state import UpgradeState, next_state
 from engine.steps import PREPARATION
 from engine.survey import UpgradeOpen, check_patches, surveyed
 from engine.survival import check_survival
@@ -28,6 +29,7 @@ from journal.door import Entries
 from journal.errors import JournalError
 from journal.events import (
     Failure,
+    NodeObservation,
     NodeObserved,
     UpgradeFailed,
     UpgradeId,
@@ -92,11 +94,29 @@ def request(house: House, *, tarball: str, options: Options) -> Run:
     """
     upgrade_id = new_upgrade_id(house.clock.now_ns())
     event = UpgradeRequested(
-        by=house.by, tarball=tarball, options=options.recorded(), waivers=options.waivers
+        by=house.by,
+        tarball=tarball,
+        options=options.recorded(),
+        waivers=options.waivers,
+        node=_vm_of(house),
     )
     with leaving(UNTOUCHED):
-        house.journal.append(event, upgrade_id=upgrade_id)
-    return Run(house=house, options=options, state=UpgradeState(upgrade_id=upgrade_id, requested=event))
+        entry = house.journal.append(event, upgrade_id=upgrade_id)
+    state = next_state(None, entry)
+    assert state is not None, "a request begins an upgrade"
+    return Run(house=house, options=options, state=state)
+
+
+def _vm_of(house: House) -> NodeObservation | None:
+    """The VM that is there now: if it dies before anything else is written, recovery must see that it did.
+
+    None when it cannot be asked; `prepare` meets the same error and tells it.
+    """
+    try:
+        with closing(house.connect()) as node:
+            return observation(node.observe())
+    except RelupError:
+        return None
 
 
 def new_upgrade_id(now_ns: int) -> UpgradeId:

@@ -145,6 +145,8 @@ class UpgradeRequested(Event, frozen=True, tag="UpgradeRequested"):
     sha256: str | None = None
     options: dict[str, Any] = {}
     waivers: tuple[str, ...] = ()
+    node: NodeObservation | None = None
+    """The VM that was there then; None when it could not be asked."""
 
 
 class NodeObserved(Event, frozen=True, tag="NodeObserved"):

@@ -14,7 +14,9 @@ CHOSEN = (
     ("good: tool dies before", "StepSucceeded ChangeCode do", "recover undo"),
     ("good: tool dies after", "StepStarted RunCallback do", "recover undo"),
     ("good: vm dies after", "StepStarted ChangeCode do", "recover do"),
+    ("good: vm dies after", "StepSucceeded VerifyNode do", "recover do"),
     ("good: both dies before", "StepSucceeded MakePermanent do", "recover do"),
+    ("good: both dies before", "(NodeObserved)", "recover do"),
     ("failing: tool dies before", "StepStarted SetCodePath undo", "recover do"),
 )
 """Forward and back from the middle of an update, past the point of no return, and dead VMs."""
