@@ -135,10 +135,8 @@ def explanation_of(code: str) -> Explanation | None:
     if known is not None:
         return known
     errors = [error for error in all_errors() if error.name == code]
-    found = [_of_errors(errors)] if errors else []
-    if code in FAILURES:
-        found.append(FAILURES[code])
-    return _joined(found) if found else None
+    of_class, of_step = _of_errors(errors) if errors else None, FAILURES.get(code)
+    return _joined(of_class, of_step) if of_class and of_step else of_class or of_step
 
 
 def codes() -> tuple[str, ...]:
@@ -159,13 +157,16 @@ def all_errors() -> Iterator[ErrorClass]:
             yield error
 
 
-def _joined(found: Iterable[Explanation]) -> Explanation:
-    """One explanation of a name that has several meanings."""
-    kept = list(found)
+def _joined(of_class: Explanation, of_step: Explanation) -> Explanation:
+    """One explanation of a name that is told before an upgrade and in one."""
+
+    def both(before: str, within: str) -> str:
+        return f"{before} In a running upgrade: {within[0].lower()}{within[1:]}"
+
     return Explanation(
-        means=_text(each.means for each in kept),
-        runs=_text(each.runs for each in kept),
-        next=_text(each.next for each in kept),
+        means=both(of_class.means, of_step.means),
+        runs=both(of_class.runs, of_step.runs),
+        next=both(of_class.next, of_step.next),
     )
 
 

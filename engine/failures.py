@@ -89,7 +89,7 @@ FAILURES: dict[str, Explanation] = {
         "Remove the line from the hop; their code comes with the next restart of the node.",
     ),
     "app_not_found": _failed(
-        "In a running upgrade: the .app file of an application that is to be restarted cannot be read any more.",
+        "The .app file of an application that is to be restarted cannot be read any more.",
         _UNDONE,
         "Look whether somebody changed the trees under RootDir; then plan again.",
     ),
@@ -110,12 +110,12 @@ FAILURES: dict[str, Explanation] = {
         f"{_LOG} Remove the cause, then 'relup recover' calls it again and finishes.",
     ),
     "call_timed_out": _failed(
-        "In a running upgrade: a function of the hop did not come back in time and was ended.",
+        "A function of the hop did not come back in time and was ended.",
         f"What it had done by then stays done. {_BETWEEN}",
         "Find out what it waits for, then 'relup recover' calls it again and finishes.",
     ),
     "post_upgrade_module_not_loaded": _failed(
-        "In a running upgrade: when a post-upgrade callback was due, no module that may have it was loaded.",
+        "When a post-upgrade callback was due, no module that may have it was loaded.",
         _BETWEEN,
         "Load one of them on the node (code:load_file/1), then 'relup recover'.",
     ),

@@ -30,9 +30,12 @@ def test_a_name_with_two_meanings_is_explained_by_both() -> None:
     """Before the plan a missing .app is a bad release; in the VM it is a step that failed."""
     found = explanation_of("app_not_found")
     assert found is not None
-    assert "In a running upgrade: " in found.means
-    assert found.means != FAILURES["app_not_found"].means
-    assert FAILURES["app_not_found"].runs in found.runs
+    step = FAILURES["app_not_found"]
+    for part, within in ((found.means, step.means), (found.runs, step.runs), (found.next, step.next)):
+        before, said, rest = part.partition(" In a running upgrade: ")
+        assert before
+        assert said
+        assert rest[1:] == within[1:]
 
 
 def test_every_group_of_the_journals_errors_says_for_itself_what_to_do() -> None:
