@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from engine.release import tar
-from engine.release.errors import (
+from engine.release.archive_errors import (
     BodyNotAllowed,
     DeviceMember,
     EmptyName,

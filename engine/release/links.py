@@ -5,7 +5,7 @@ name is both folder and link), so its first climbs mean what they say, and every
 way keeps the same rule: what stays inside by its text stays inside in truth.
 """
 
-from engine.release.errors import SymlinkAbsolute, SymlinkEscapes, SymlinkIndirect, SymlinkLoop
+from engine.release.archive_errors import SymlinkAbsolute, SymlinkEscapes, SymlinkIndirect, SymlinkLoop
 
 _LONGEST_CHAIN = 16
 

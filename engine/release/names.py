@@ -6,7 +6,7 @@ A path here is text with single slashes, relative, no `.` or `..` part; the top 
 import re
 import unicodedata
 
-from engine.release.errors import (
+from engine.release.archive_errors import (
     AbsoluteName,
     CollidingNames,
     ControlInName,

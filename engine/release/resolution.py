@@ -10,12 +10,7 @@ from pathlib import Path
 
 from engine.release.application import ReleaseApplication
 from engine.release.beam import read_beam
-from engine.release.errors import (
-    ApplicationNotFound,
-    CallbackNotFound,
-    CorruptBeam,
-    ModuleNotFound,
-)
+from engine.release.errors import ApplicationNotFound, CallbackNotFound, CorruptBeam, ModuleNotFound
 from engine.release.hop import Apply, Hop
 from engine.release.tree import ReleaseTree
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from isal import igzip_lib
 
-from engine.release.errors import (
+from engine.release.archive_errors import (
     ConcatenatedGzip,
     CorruptGzip,
     NotATar,

@@ -7,7 +7,7 @@ import struct
 
 import msgspec
 
-from engine.release.errors import (
+from engine.release.archive_errors import (
     BadHeaderChecksum,
     BadNumber,
     NegativeSize,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.errors import Interrupted
 from engine.release.archive import members
-from engine.release.errors import NoReleaseTree
+from engine.release.archive_errors import NoReleaseTree
 from engine.release.limits import Limits
 from engine.release.manifest import Manifest, write_manifest
 from engine.release.names import is_runtime_path

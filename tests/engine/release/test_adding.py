@@ -9,10 +9,9 @@ import pytest
 
 from engine.errors import RelupError
 from engine.release.adding import add_to_catalog
+from engine.release.archive_errors import BadArchive, BadMember
 from engine.release.catalog import CatalogFolder, read_catalog
 from engine.release.errors import (
-    BadArchive,
-    BadMember,
     CannotReadCatalog,
     CorruptBeam,
     HopExists,

@@ -13,8 +13,9 @@ import pytest
 from engine.errors import BadPlace
 from engine.place import Place
 from engine.release import deploy, manifest, space, staging, tree_writer
+from engine.release.archive_errors import DuplicateMember
 from engine.release.deploy import deploy_tree
-from engine.release.errors import DuplicateMember, NotEnoughInodes, NotEnoughSpace
+from engine.release.errors import NotEnoughInodes, NotEnoughSpace
 from engine.release.manifest import Manifest, read_manifest, verify_tree
 from engine.release.package import open_package
 from engine.release.space import Need, Room, require_room
