@@ -12,7 +12,7 @@ from fixtures.build import Built
 from fixtures.variants import BuiltVariant, Variant, build_variant
 from journal.events import RollbackFinished, UpgradeFailed, UpgradeInterrupted, UpgradeSucceeded
 from tests.faults.serving import Serving
-from tests.faults.signalled import Running
+from tests.faults.signalled import Running, begun_step
 
 CLIENTS = 20
 A_CONNECTION = 'hd(emqx_cm:lookup_channels(<<"swarm-15">>))'
@@ -73,7 +73,9 @@ def test_a_signal_before_the_live_steps_leaves_nothing(
     told, shown = upgrade.ended()
     assert (told.code, told.error["name"]) == (INTERRUPTED, "interrupted")
     assert "stopping after the step in hand" in shown
-    assert isinstance(serving.last_events()[-1], UpgradeInterrupted | UpgradeFailed)
+    events = serving.last_events()
+    assert isinstance(events[-1], UpgradeInterrupted | UpgradeFailed)
+    assert "DeployTarget" not in [begun_step(event) for event in events]
     serving.require(before)
     assert serving.relup("status").answer["status"] == "idle"
 

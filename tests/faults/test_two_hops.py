@@ -1,5 +1,6 @@
 """Two hops in a row without a restart between them, under a thousand clients."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,17 @@ HOPS = ("5.10.5", "5.10.6")
 
 
 @pytest.fixture
-def serving(releases: Built, tmp_path: Path) -> Iterator[Serving]:
+def many_sockets() -> Iterator[None]:
+    """The node and the clients, which inherit it from here, may each open a socket per client."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, 4 * CLIENTS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def serving(releases: Built, tmp_path: Path, many_sockets: None) -> Iterator[Serving]:
     with Serving.opened(
         releases, tmp_path / "root", clients=CLIENTS, busy=BUSY, interval_ms=INTERVAL_MS
     ) as found:
