@@ -181,10 +181,9 @@ def blockers(prospect: "Prospect") -> Iterator[str]:
     """The processes that stand in the hop's way, and what it would cost at most to kill them."""
     if not prospect.blockers:
         return
-    clients = sum(process.client_id is not None for process in prospect.blockers)
     yield (
-        f"{len(prospect.blockers)} processes run old code of a module of the hop, {clients} of them for a client; "
-        "they are asked to come out of it and waited for (--blocker-timeout); --kill-blockers ends those that stay"
+        f"{len(prospect.blockers)} processes run old code of a module of the hop, {prospect.blocked_clients} of "
+        "them for a client; they are asked to come out of it and waited for (--blocker-timeout); --kill-blockers ends those that stay"
     )
     for process in prospect.blockers[:20]:
         client = f", client {process.client_id}" if process.client_id else ""

@@ -35,6 +35,11 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     processes: Mapping[str, int]
     disk_bytes: int
 
+    @property
+    def blocked_clients(self) -> int:
+        """How many blockers serve a client: what --kill-blockers costs at most."""
+        return sum(process.client_id is not None for process in self.blockers)
+
     def processes_of(self, step: RecordedStep) -> int | None:
         """How many processes a step suspends; None for a step that suspends none."""
         if step.name != "ChangeCode":

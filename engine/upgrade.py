@@ -137,6 +137,7 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
             for number, step in enumerate(PREPARATION, start=1):
                 run.walk(number, step, "do", act_for(run, number, step, "do", package=package))
         resolved, run.prospect = surveyed(run)
+        _warn_of_kills(run, run.prospect)
         run.house.journal.reserve(journal_need_bytes(resolved.steps))
         run.record(resolved)
     except Interrupted as stopped:
@@ -153,6 +154,15 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
         discard_staging(run)
         full.runs_now = UNTOUCHED
         raise
+
+
+def _warn_of_kills(run: Run, prospect: Prospect) -> None:
+    """What --kill-blockers may cost is said before it does."""
+    if run.options.kill_blockers and prospect.blockers:
+        run.house.progress.note(
+            f"--kill-blockers: {len(prospect.blockers)} processes run old code, {prospect.blocked_clients} of them "
+            "for a client; those that do not come out of it in time are killed"
+        )
 
 
 def observe(run: Run) -> None:

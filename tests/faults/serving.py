@@ -20,10 +20,11 @@ from tests.engine.scene import Scene
 
 
 class Told(msgspec.Struct, frozen=True):
-    """How a command ended, and what it answered."""
+    """How a command ended, what it answered, and what it showed on stderr meanwhile."""
 
     code: int
     answer: dict[str, Any]
+    shown: str
 
     @property
     def error(self) -> dict[str, str]:
@@ -63,7 +64,7 @@ class Serving:
         scene = self.scene.with_catalog(catalog) if catalog else self.scene
         done = scene.relup("--json", *words)
         assert done.stdout.count("\n") == 1, done.stdout + done.stderr
-        return Told(done.returncode, json.loads(done.stdout))
+        return Told(done.returncode, json.loads(done.stdout), done.stderr)
 
     def upgrade(self, tarball: Path, *more: str, catalog: Path | None = None) -> Told:
         """`relup upgrade`, at full speed."""

@@ -67,7 +67,7 @@ class Running:
         """How it ended, and what it said on the screen meanwhile."""
         said, shown = self._process.communicate(timeout=LONGEST_S)
         answer: dict[str, Any] = json.loads(said)
-        return Told(self._process.returncode, answer), shown
+        return Told(self._process.returncode, answer, shown), shown
 
     def kill(self) -> None:
         """Leave no process behind."""

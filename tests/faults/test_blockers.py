@@ -4,6 +4,7 @@ The releases here reload `emqx_connection` as it is, without an update: a connec
 stays in the code that it came with.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +100,9 @@ def test_a_hop_that_would_kill_more_than_a_hundred_loopers_is_refused_and_with_t
 
     told = serving.upgrade(second, *HURRIED, "--kill-blockers", catalog=reloads.catalog)
     assert told.code == 0, told.answer
+    warned = re.search(r"--kill-blockers: \d+ processes run old code, (\d+) of them for a client", told.shown)
+    assert warned is not None, told.shown
+    assert int(warned[1]) >= len(LOOPERS)
     assert (told.answer["connections_before"], told.answer["connections_after"]) == (
         CLIENTS,
         CLIENTS - len(LOOPERS),
