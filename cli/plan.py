@@ -183,7 +183,8 @@ def blockers(prospect: "Prospect") -> Iterator[str]:
         return
     yield (
         f"{len(prospect.blockers)} processes run old code of a module of the hop, {prospect.blocked_clients} of "
-        "them for a client; they are asked to come out of it and waited for (--blocker-timeout); --kill-blockers ends those that stay"
+        "them for a client; they are asked to come out of it and waited for (--blocker-timeout); "
+        "--kill-blockers ends those that stay"
     )
     for process in prospect.blockers[:20]:
         client = f", client {process.client_id}" if process.client_id else ""
