@@ -1,12 +1,15 @@
 """Reading back: is what the journal says to be done really so in the VM and on disk? Only reading calls."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from engine.errors import StepFailure
-from engine.node.door import Node
+from engine.errors import BadRelease, StepFailure
+from engine.node.door import Application, Node
+from engine.release.application import ReleaseApplication
 from engine.run import Run
 from engine.state import Outcome, UpgradeState
 from engine.steps import RestartApplication, from_record
+from engine.term import text_of
 from journal.events import Direction, Evidence, ModuleChange
 
 SHOWN = 10
@@ -40,6 +43,30 @@ def expected_md5s(state: UpgradeState) -> dict[str, str | None]:
     return expected
 
 
+def old_release_differences(run: Run) -> list[str]:
+    """What is not as it was before the hop, once every step is undone; one line for each.
+
+    The md5s alone do not tell: an application may not have come up again, a process may have stayed suspended.
+    """
+    old = {change.module: change.from_md5 for record in run.state.records for change in record.modules}
+    restarted = {
+        step.application: old_version(step)
+        for record in run.state.records
+        if run.state.outcome(record.number, "undo") == Outcome.SUCCEEDED
+        and isinstance(step := from_record(record), RestartApplication)
+    }
+    return differences(run.node, old) + _not_running(run.node, restarted) + _suspended(run.node)
+
+
+def old_version(step: RestartApplication) -> str | None:
+    """The application's version before the hop, as its old .app says; None when that cannot be read any more."""
+    application = ReleaseApplication(step.application, "", Path(step.old_app_file).parent)
+    try:
+        return text_of(application.properties["vsn"])
+    except (BadRelease, KeyError, ValueError):
+        return None
+
+
 def sides(changes: Iterable[ModuleChange], direction: Direction) -> dict[str, str | None]:
     """The md5s that a walk in `direction` ends with."""
     return {change.module: change.to_md5 if direction == "do" else change.from_md5 for change in changes}
@@ -56,22 +83,32 @@ def differences(node: Node, expected: dict[str, str | None]) -> list[str]:
 
 
 def _stopped_applications(run: Run) -> list[str]:
-    restarted = [
-        step
+    restarted = {
+        step.application: step.version
         for record in run.state.records
         if run.state.outcome(record.number, "do") == Outcome.SUCCEEDED
         and isinstance(step := from_record(record), RestartApplication)
-    ]
-    if not restarted:
+    }
+    return _not_running(run.node, restarted)
+
+
+def _not_running(node: Node, wanted: Mapping[str, str | None]) -> list[str]:
+    """One line for each application that does not run, or runs in another version than the wanted one."""
+    if not wanted:
         return []
-    running = run.node.applications()
+    known = node.applications()
     return [
-        f"application {step.application} {step.version} does not run"
-        for step in restarted
-        if step.application not in running
-        or not running[step.application].running
-        or running[step.application].version != step.version
+        f"application {name} {version or ''}".rstrip() + " does not run"
+        for name, version in wanted.items()
+        if not is_running(known.get(name), version=version)
     ]
+
+
+def is_running(application: Application | None, *, version: str | None) -> bool:
+    """It runs, and in that version; None as `version` asks for any."""
+    if application is None or not application.running:
+        return False
+    return version is None or application.version == version
 
 
 def _suspended(node: Node) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, RolledBack, StepFailure
 from engine.interrupts import Heed, heed
-from engine.readback import differences, listed, live_sides
+from engine.readback import listed, live_sides, old_release_differences
 from engine.run import Run, failure_of
 from engine.settle import is_seen, walk_to_an_end
 from engine.staging import tidy
@@ -93,11 +93,10 @@ def _undo_steps(run: Run) -> None:
 
 
 def _check_old_release(run: Run) -> None:
-    old = {change.module: change.from_md5 for change in planned_changes(run)}
-    wrong = differences(run.node, old)
+    wrong = old_release_differences(run)
     if wrong:
         raise StepFailure(
-            f"After the rollback the live code is not the old one: {listed(wrong)}.",
+            f"After the rollback the node is not as it was before the hop: {listed(wrong)}.",
             name="verification_failed",
             next=RECOVER,
         )

@@ -15,7 +15,7 @@ from engine.truth import versions
 from fixtures.build import Built
 from journal.events import RollbackFinished, StepFailed, StepStarted
 from journal.reader import read
-from tests.fake_node import FakeNode, FakeVm, ToolDies
+from tests.fake_node import FakeNode, FakeProcess, FakeVm, ToolDies
 from tests.faults.memory import MakeMemoryNode, MemoryNode
 from tests.torture.oracle import TARGET, require_one_release
 
@@ -113,13 +113,20 @@ def test_a_module_that_is_not_live_after_its_load_undoes_the_hop(node: MemoryNod
 
 def test_a_process_that_is_suspended_after_the_hop_undoes_it(node: MemoryNode) -> None:
     """Whoever suspended it: a node on which somebody stands still is not upgraded."""
+    process = somebody_stands_still(node, LAST_LIVE_POINT)
+    told_later(node.vm, door.SetCodePath, lambda: setattr(process, "suspended", False), nth=2)
+    assert f"{process.pid} (emqx_cm:init/1) is suspended" in undone_for(node, "verification_failed").happened
+
+
+def somebody_stands_still(node: MemoryNode, point: str) -> FakeProcess:
+    """A process that no step touches is suspended by somebody else when the VM passes that point."""
     process = next(p for p in node.vm.processes.values() if p.module == "emqx_cm")
 
     def suspend() -> None:
         process.suspended = True
 
-    node.vm.at_point = once(LAST_LIVE_POINT, suspend)
-    assert f"{process.pid} (emqx_cm:init/1) is suspended" in undone_for(node, "verification_failed").happened
+    node.vm.at_point = once(point, suspend)
+    return process
 
 
 def test_an_application_that_does_not_run_after_its_restart_undoes_the_hop(node: MemoryNode) -> None:
@@ -134,14 +141,15 @@ def test_an_application_that_does_not_run_after_its_restart_undoes_the_hop(node:
     require_one_release(node.vm, node.root, at_target=False)
 
 
-def told_later(vm: FakeVm, order: type[door.StepOrder], act: Callable[[], object]) -> None:
-    """Something happens in the VM right after the first order of a kind was carried out."""
-    do, left = vm.do, [act]
+def told_later(vm: FakeVm, order: type[door.StepOrder], act: Callable[[], object], *, nth: int = 1) -> None:
+    """Something happens in the VM right after the nth order of a kind was carried out."""
+    do, seen = vm.do, [0]
 
     def carried_out(given: door.StepOrder) -> door.StepReport:
         report = do(given)
-        if isinstance(given, order) and left:
-            left.pop()()
+        seen[0] += isinstance(given, order)
+        if isinstance(given, order) and seen[0] == nth:
+            act()
         return report
 
     vm.do = carried_out  # type: ignore[assignment,method-assign]
@@ -205,10 +213,45 @@ def test_old_code_that_is_not_live_after_a_rollback_is_told(node: MemoryNode) ->
     new = node.vm.modules["emqx_topic"]
     told_later(node.vm, door.SetCodePath, lambda: node.vm.modules.update(emqx_topic=new))
     with pytest.raises(
-        BetweenReleases, match="After the rollback the live code is not the old one: emqx_topic"
+        BetweenReleases, match="After the rollback the node is not as it was before the hop: emqx_topic"
     ):
         node.roll_back()
     assert node.phase is Phase.BETWEEN
+
+
+def test_an_application_that_does_not_run_after_a_rollback_is_told(node: MemoryNode) -> None:
+    """Its old modules are all live, but it has ended again behind the agent's back."""
+    node.upgrade()
+
+    def stop() -> None:
+        version = node.vm.applications["emqx_retainer"].version
+        node.vm.applications["emqx_retainer"] = door.Application(version=version, running=False)
+
+    told_later(node.vm, door.SetCodePath, stop)
+    with pytest.raises(BetweenReleases, match=r"application emqx_retainer [\d.]+ does not run"):
+        node.roll_back()
+    assert node.phase is Phase.BETWEEN
+
+
+def test_an_application_that_runs_in_the_new_version_after_a_rollback_is_told(node: MemoryNode) -> None:
+    """It runs, but what the VM takes it for is the target's."""
+    node.upgrade()
+    new = node.vm.applications["emqx_retainer"]
+    told_later(node.vm, door.SetCodePath, lambda: node.vm.applications.update(emqx_retainer=new))
+    with pytest.raises(BetweenReleases, match=r"application emqx_retainer [\d.]+ does not run"):
+        node.roll_back()
+
+
+def test_a_process_that_is_suspended_after_a_rollback_is_told_until_it_is_resumed(node: MemoryNode) -> None:
+    """The old code is live, but somebody stands still; recover looks again and ends it."""
+    process = somebody_stands_still(node, LAST_LIVE_POINT)
+    with pytest.raises(BetweenReleases, match="is suspended"):
+        node.upgrade()
+    assert node.phase is Phase.BETWEEN
+    process.suspended = False
+    node.recover("undo")
+    assert node.phase is Phase.ENDED
+    require_one_release(node.vm, node.root, at_target=False)
 
 
 def test_a_tree_that_boots_next_is_not_removed_by_a_rollback(node: MemoryNode) -> None:
