@@ -1,5 +1,6 @@
 """Is it still the same VM? A node's name and pid come back after a restart; its start time does not."""
 
+from engine.errors import NodeUnreachable
 from engine.node import processes
 from engine.node.door import NodeFacts
 from journal.events import NodeObservation
@@ -25,6 +26,19 @@ def is_same(seen: NodeObservation, now: NodeFacts) -> bool:
         now.os_start_time,
         now.creation,
     )
+
+
+def require_same(seen: NodeObservation | None, now: NodeFacts) -> None:
+    """Refuse to take another VM's word: its live code says nothing about the one the upgrade works on.
+
+    Raises:
+        NodeUnreachable: The VM that was seen has ended.
+    """
+    if seen is not None and not is_same(seen, now):
+        raise NodeUnreachable(
+            f"The VM that the upgrade works on has ended; another one runs as {now.name} now.",
+            next="Run 'relup recover': it cleans up. Then upgrade again.",
+        )
 
 
 def is_alive(seen: NodeObservation) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, RolledBack, StepFailure
+from engine.incarnation import require_same
 from engine.interrupts import Heed, heed
 from engine.readback import listed, live_sides, old_release_differences
 from engine.run import Run, failure_of
@@ -93,6 +94,7 @@ def _undo_steps(run: Run) -> None:
 
 
 def _check_old_release(run: Run) -> None:
+    require_same(run.state.node, run.node.observe())
     wrong = old_release_differences(run)
     if wrong:
         raise StepFailure(

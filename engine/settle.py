@@ -10,7 +10,7 @@ from typing import assert_never
 
 from engine.errors import NodeUnreachable, StepFailure
 from engine.hands import act_for, judged
-from engine.incarnation import is_alive
+from engine.incarnation import is_alive, require_same
 from engine.node import door
 from engine.readback import differences, sides
 from engine.release.manifest import read_manifest, verify_tree
@@ -82,10 +82,15 @@ def _lost_for_good(run: Run, step: Step, lost: NodeUnreachable) -> NodeUnreachab
 
 
 def settle(run: Run) -> None:
-    """Record the end of the step in hand, where it can be known."""
+    """Record the end of the step in hand, where it can be known.
+
+    Raises:
+        NodeUnreachable: The VM cannot be asked, or another one answers in its place.
+    """
     unsettled = run.state.unsettled
     if unsettled is None:
         return
+    require_same(run.state.node, run.node.observe())
     record, direction = unsettled
     step = from_record(record)
     if step.is_live and _told_by_agent(run, record.number, step, direction):

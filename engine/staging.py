@@ -6,8 +6,8 @@ whole staging from a torn one.
 
 from pathlib import Path
 
-from engine.errors import BadPlace, NodeUnreachable, StepFailure
-from engine.incarnation import is_same
+from engine.errors import BadPlace, StepFailure
+from engine.incarnation import require_same
 from engine.release.deploy import deploy_tree, remove_tree
 from engine.release.marker import read_marker, remove_marker, write_marker
 from engine.release.package import Package
@@ -120,12 +120,7 @@ def make_permanent(run: Run, version: str) -> Evidence:
     Raises:
         NodeUnreachable: The VM that was upgraded is gone: the base release boots again, as it did with it.
     """
-    facts = run.node.observe()
-    if run.state.node is not None and not is_same(run.state.node, facts):
-        raise NodeUnreachable(
-            f"The VM that was upgraded has ended; another one runs as {facts.name} now.",
-            next="Run 'relup recover': it cleans up. Then upgrade again.",
-        )
+    require_same(run.state.node, run.node.observe())
     write_marker(run.house.place.root, version)
     return Evidence(path=str(run.house.place.marker))
 

@@ -5,7 +5,8 @@ import os
 import msgspec
 import pytest
 
-from engine.incarnation import is_alive, is_same, observation
+from engine.errors import NodeUnreachable
+from engine.incarnation import is_alive, is_same, observation, require_same
 from engine.node import processes
 from engine.node.door import NodeFacts
 
@@ -30,6 +31,14 @@ def test_the_very_vm_is_known_again_whatever_it_runs_by_now() -> None:
 def test_a_vm_that_was_started_anew_is_another_one(changed: dict[str, int]) -> None:
     """Under the same name, and with two of its three marks the same."""
     assert not is_same(observation(SEEN), msgspec.structs.replace(SEEN, **changed))
+
+
+def test_another_vm_s_word_is_not_taken() -> None:
+    """Only the one that was seen may say how a step ended; where none was seen, any may."""
+    require_same(observation(SEEN), SEEN)
+    require_same(None, SEEN)
+    with pytest.raises(NodeUnreachable, match="has ended"):
+        require_same(observation(SEEN), msgspec.structs.replace(SEEN, creation=8))
 
 
 def test_a_process_is_alive_under_its_own_start_time_only() -> None:

@@ -13,9 +13,9 @@ from engine.state import Phase
 from engine.survey import UpgradeOpen
 from engine.truth import versions
 from fixtures.build import Built
-from journal.events import RollbackFinished, StepFailed, StepStarted
+from journal.events import NodeRestarted, RollbackFinished, StepFailed, StepOutcomeUnknown, StepStarted
 from journal.reader import read
-from tests.fake_node import FakeNode, FakeProcess, FakeVm, ToolDies
+from tests.fake_node import FakeNode, FakeProcess, FakeVm, ToolDies, VmDies
 from tests.faults.memory import MakeMemoryNode, MemoryNode
 from tests.torture.oracle import TARGET, require_one_release
 
@@ -252,6 +252,41 @@ def test_a_process_that_is_suspended_after_a_rollback_is_told_until_it_is_resume
     node.recover("undo")
     assert node.phase is Phase.ENDED
     require_one_release(node.vm, node.root, at_target=False)
+
+
+def restart(vm: FakeVm) -> None:
+    """The node's supervisor starts it again at once."""
+    vm.die()
+    vm.start()
+
+
+def test_the_code_of_a_vm_that_was_started_meanwhile_ends_no_step(node: MemoryNode) -> None:
+    """The VM dies under the step that is undone, and another one, on the old release, answers in its place."""
+    node.upgrade()
+
+    def die_and_come_back() -> None:
+        restart(node.vm)
+        raise VmDies
+
+    node.vm.at_point = once("path set", die_and_come_back)
+    node.vm.die = node.vm.start  # type: ignore[method-assign]
+    with pytest.raises(NodeUnreachable):
+        node.roll_back()
+    assert isinstance(node.entries()[-1].event, StepOutcomeUnknown)
+    node.recover("undo")
+    assert any(isinstance(entry.event, NodeRestarted) for entry in node.entries())
+    require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_the_code_of_a_vm_that_was_started_meanwhile_is_no_rollback(node: MemoryNode) -> None:
+    """It boots the old release, and nobody undid anything in it."""
+    node.upgrade()
+    told_later(node.vm, door.SetCodePath, lambda: restart(node.vm))
+    with pytest.raises(NodeUnreachable, match="has ended; another one runs"):
+        node.roll_back()
+    assert node.is_open
+    node.recover("undo")
+    assert any(isinstance(entry.event, NodeRestarted) for entry in node.entries())
 
 
 def test_a_tree_that_boots_next_is_not_removed_by_a_rollback(node: MemoryNode) -> None:
