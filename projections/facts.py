@@ -40,7 +40,7 @@ from journal.events import (
     UpgradeSucceeded,
 )
 
-PROJECTION = "status.1"
+PROJECTION = "status.2"
 """Name and version of the snapshots."""
 
 Phase = Literal["preparing", "changing", "rolling_back", "between_releases"]
@@ -221,7 +221,9 @@ def _end(facts: Facts, entry: Entry, attempt: Attempt, result: Result) -> None:
         if facts.standing and facts.standing[-1].target_version != attempt.from_version:
             # The VM came back to another release in between without anyone writing it down.
             facts.standing = []
-        facts.standing.append(msgspec.structs.replace(attempt, failure=None))
+        if not attempt.node_restarted:
+            # A VM that has booted the target has nothing pending.
+            facts.standing.append(msgspec.structs.replace(attempt, failure=None))
         facts.marker = attempt.target_version
     elif result == "rolled_back" and attempt.steps is not None:
         facts.marker = attempt.previous_marker

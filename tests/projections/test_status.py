@@ -152,6 +152,14 @@ def test_between_releases_ends_with_the_vm() -> None:
     assert said(noted, seen=OTHER)[0] == "interrupted"
 
 
+def test_a_hop_whose_end_was_recorded_after_the_restart_is_not_pending() -> None:
+    """The tool died behind the marker, the node was restarted into the target, then recover wrote the end down."""
+    late = told(lambda: [*success()[:-1], NodeRestarted(node=OTHER), success()[-1]])
+    assert said(late, marker="5.10.5", seen=OTHER) == ("idle", "idle")
+    assert said(late, marker="5.10.5", seen=None) == ("idle", "idle")
+    assert facts_of(late).marker == "5.10.5"
+
+
 def test_every_prefix_of_every_story_has_a_line() -> None:
     """No moment of an upgrade is one that status cannot tell."""
     story = told(refused, rolled_back, success, rolled_back_on_request, between_releases)
