@@ -115,9 +115,9 @@ FAILURES: dict[str, Explanation] = {
         "Find out what it waits for, then 'relup recover' calls it again and finishes.",
     ),
     "post_upgrade_module_not_loaded": _failed(
-        "When a post-upgrade callback was due, no module that may have it was loaded.",
-        _BETWEEN,
-        "Load one of them on the node (code:load_file/1), then 'relup recover'.",
+        "When a post-upgrade callback was due, no module that may have it was loaded; it was not called.",
+        _STOPPED,
+        "Load one of them on the node (code:load_file/1). Then upgrade again, or 'relup recover' between releases.",
     ),
     # ------------------------------------------------------------ what is checked on the way
     "connections_lost": _failed(

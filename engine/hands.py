@@ -113,7 +113,11 @@ def _call(run: Run, key: door.StepKey, module: str, function: str, arguments: st
 
 
 def _loaded(run: Run, modules: tuple[str, ...]) -> str:
-    """The first of a callback's modules that is loaded by now."""
+    """The first of a callback's modules that is loaded by now.
+
+    Raises:
+        StepFailure: None is; nothing was called.
+    """
     loaded = run.node.module_md5s(modules)
     for module in modules:
         if module in loaded:
@@ -121,7 +125,8 @@ def _loaded(run: Run, modules: tuple[str, ...]) -> str:
     raise StepFailure(
         f"None of the callback's modules is loaded: {', '.join(modules)}.",
         name="post_upgrade_module_not_loaded",
-        next="Load one of them on the node, then run 'relup recover'.",
+        next="Load one of them on the node. Then upgrade again, or run 'relup recover' where that is said.",
+        reverted=True,
     )
 
 

@@ -61,13 +61,27 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
 
     attempts: dict[Direction, int] = {}
     outcomes: dict[Direction, Outcome] = {}
+    left_before: bool = False
+    """An earlier walk forward than the last one has left something that was not undone."""
 
     def then(self, direction: Direction, outcome: Outcome, *, attempt: int) -> "Trail":
         """The trail with one more outcome. Walking a step again forgets that it was undone."""
         outcomes = {**self.outcomes, direction: outcome}
         if direction == "do":
             outcomes.pop("undo", None)
-        return Trail(attempts={**self.attempts, direction: attempt}, outcomes=outcomes)
+        begins_anew = direction == "do" and outcome is Outcome.STARTED
+        return Trail(
+            attempts={**self.attempts, direction: attempt},
+            outcomes=outcomes,
+            left_before=self.left_something if begins_anew else self.left_before,
+        )
+
+    @property
+    def left_something(self) -> bool:
+        """A walk forward was begun, and neither the step itself nor a rollback has undone it."""
+        if self.outcomes.get("undo") is Outcome.SUCCEEDED:
+            return False
+        return self.left_before or self.outcomes.get("do") not in (None, Outcome.REVERTED)
 
 
 class Phase(Enum):
@@ -136,12 +150,14 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
         begun = [
             (record.number, from_record(record))
             for record in reversed(self.records)
-            if self._was_begun(record.number) and self.outcome(record.number, "undo") != Outcome.SUCCEEDED
+            if self.left_something(record.number)
         ]
         return [(number, step) for number, step in begun if not isinstance(step, VerifyNode)]
 
-    def _was_begun(self, number: int) -> bool:
-        return self.outcome(number, "do") not in (None, Outcome.REVERTED)
+    def left_something(self, number: int) -> bool:
+        """Step `number` was begun, and what it did is not undone."""
+        trail = self.trails.get(number)
+        return trail is not None and trail.left_something
 
     def _stands(self, number: int) -> bool:
         """Done, and not undone or half undone since."""
@@ -166,9 +182,9 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed_no_return(self) -> bool:
-        """A step that cannot be undone was begun."""
+        """A step that cannot be undone was begun, and did not say itself that it has done nothing."""
         point = first_irreversible(self.records)
-        return point is not None and self.outcome(point, "do") is not None
+        return point is not None and self.left_something(point)
 
     @property
     def unsettled(self) -> tuple[RecordedStep, Direction] | None:

@@ -166,6 +166,16 @@ TO_DO: dict[str, tuple[list[AnyEvent], list[int], list[int]]] = {
     "a step is lost": ([*done(3), started(4), lost(4)], [4, 5, 6, 7], [4, 3]),
     "a step failed half way": ([*done(3), started(4), failed(4)], [4, 5, 6, 7], [4, 3]),
     "a step undid itself": ([*done(3), started(4), failed(4, reverted=True)], [4, 5, 6, 7], [3]),
+    "failed half way, and undid itself when it was walked again": (
+        [*done(3), started(4), failed(4), started(4, attempt=2), failed(4, reverted=True, attempt=2)],
+        [4, 5, 6, 7],
+        [4, 3],
+    ),
+    "undone, walked again, and undid itself": (
+        [*done(3, 4), *done(4, direction="undo"), started(4, attempt=2), failed(4, reverted=True, attempt=2)],
+        [4, 5, 6, 7],
+        [3],
+    ),
     "read back": (done(3, 4, 5, 6), [7], [5, 4, 3]),
     "all done": (done(3, 4, 5, 6, 7), [], [7, 5, 4, 3]),
     "half undone": ([*done(3, 4, 5), ROLLBACK, *done(5, direction="undo")], [5, 6, 7], [4, 3]),
@@ -231,14 +241,21 @@ def test_the_step_in_hand_is_the_one_of_whose_end_nothing_is_known(
         [started(6), lost(6)],
         [started(6), failed(6)],
         done(6),
+        [started(6), failed(6), started(6, attempt=2), failed(6, reverted=True, attempt=2)],
     ],
-    ids=["begun", "lost", "failed", "done"],
+    ids=["begun", "lost", "failed", "done", "failed, and not called again"],
 )
 def test_a_callback_that_was_begun_is_past_the_point_of_no_return(callback: list[AnyEvent]) -> None:
     """What it did cannot be known to be nothing, however it ended."""
     before = state_after(*done(3, 4, 5), steps=WITH_CALLBACK)
     assert not before.passed_no_return
     assert state_after(*done(3, 4, 5), *callback, steps=WITH_CALLBACK).passed_no_return
+
+
+def test_a_callback_that_was_never_called_is_not_past_the_point_of_no_return() -> None:
+    """The step says itself that it has done nothing: all before it can be undone."""
+    never = state_after(*done(3, 4, 5), started(6), failed(6, reverted=True), steps=WITH_CALLBACK)
+    assert not never.passed_no_return
 
 
 def test_a_hop_without_callback_has_no_such_point() -> None:

@@ -100,6 +100,22 @@ def test_a_callback_whose_end_nobody_heard_is_asked_for_and_not_called_again(
     require_one_release(node.vm, node.root, at_target=True)
 
 
+def test_a_callback_whose_module_has_gone_is_not_called_and_all_is_undone(
+    memory_node: MakeMemoryNode, releases: Built
+) -> None:
+    """Nothing has run that could not be undone: this is not past the point of no return."""
+    node = memory_node(releases.catalog)
+
+    def unload(title: str) -> None:
+        if title.startswith("callback"):
+            node.vm.modules.pop("emqx_post_upgrade")
+
+    node.notes.step = unload  # type: ignore[method-assign]
+    undone_for(node, "post_upgrade_module_not_loaded")
+    assert node.vm.calls == []
+    require_one_release(node.vm, node.root, at_target=False)
+
+
 # ---------------------------------------------------------------- reading back
 
 

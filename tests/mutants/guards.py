@@ -327,8 +327,8 @@ GUARDS = (
     Guard(
         keeps="a step that undid itself is not undone again",
         file="engine/state.py",
-        was='        return self.outcome(number, "do") not in (None, Outcome.REVERTED)\n',
-        becomes='        return self.outcome(number, "do") is not None\n',
+        was='        return self.left_before or self.outcomes.get("do") not in (None, Outcome.REVERTED)\n',
+        becomes='        return self.left_before or self.outcomes.get("do") is not None\n',
         tests=("tests/engine/test_state.py",),
     ),
     Guard(
