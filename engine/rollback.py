@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, RolledBack, StepFailure
 from engine.incarnation import require_same
 from engine.interrupts import Heed, heed
+from engine.looks import looks_untouched
 from engine.readback import listed, live_sides, old_release_differences
 from engine.run import Run, failure_of
-from engine.settle import is_seen, walk_to_an_end
+from engine.settle import walk_to_an_end
 from engine.staging import tidy
 from engine.steps import first_irreversible
 from engine.unwritten import Unwritten
@@ -87,7 +88,7 @@ def _undo_steps(run: Run) -> None:
         heeded = heed(run.house.interrupts(), run.state)
         if heeded == Heed.STOP_HERE:
             raise StepFailure("Asked twice to stop, the rollback stopped.", name="interrupted", next=RECOVER)
-        if is_seen(run, step, "undo"):
+        if looks_untouched(run, step):
             run.observed(number, step, "undo", note="nothing to undo: the world is as before the step")
         else:
             walk_to_an_end(run, number, step, "undo")

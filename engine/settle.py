@@ -6,33 +6,15 @@ walk twice, and callbacks are idempotent by contract.
 """
 
 import time
-from typing import assert_never
 
 from engine.errors import NodeUnreachable, StepFailure
 from engine.hands import act_for, judged
 from engine.incarnation import is_alive, require_same
+from engine.looks import looks_done, looks_untouched
 from engine.node import door
-from engine.readback import differences, sides
-from engine.release.manifest import read_manifest, verify_tree
-from engine.release.marker import read_marker
 from engine.run import Run, failure_of
 from engine.state import Outcome
-from engine.steps import (
-    ApplyFunction,
-    ChangeCode,
-    DeployTarget,
-    LoadModules,
-    MakePermanent,
-    RestartApplication,
-    RunCallback,
-    SetCodePath,
-    Step,
-    UnpackTarget,
-    VerifyNode,
-    VerifyPackage,
-    from_record,
-    name_of,
-)
+from engine.steps import Step, from_record, name_of
 from journal.events import Direction, StepFailed, StepSucceeded
 
 POLL_S = 0.1
@@ -95,7 +77,7 @@ def settle(run: Run) -> None:
     step = from_record(record)
     if step.is_live and _told_by_agent(run, record.number, step, direction):
         return
-    if is_seen(run, step, direction):
+    if looks_done(run, step, direction):
         run.observed(
             record.number, step, direction, note="seen to be done when the upgrade was taken up again"
         )
@@ -112,7 +94,7 @@ def reconcile(run: Run) -> None:
         believed = run.state.outcome(record.number, "do") == Outcome.SUCCEEDED
         if not (believed and step.undoable):
             continue
-        if not is_seen(run, step, "do") and is_seen(run, step, "undo"):
+        if not looks_done(run, step, "do") and looks_untouched(run, step):
             run.observed(record.number, step, "undo", note="the world is as before this step")
 
 
@@ -158,34 +140,3 @@ def _report(run: Run, key: door.StepKey) -> door.StepReport | None:
                 next="Wait, and run 'relup recover' again.",
             )
         time.sleep(POLL_S)
-
-
-def is_seen(run: Run, step: Step, direction: Direction) -> bool:
-    """The world already is as `step`, walked in `direction`, leaves it."""
-    place = run.house.place
-    match step:
-        case DeployTarget(version=version):
-            if direction == "undo":
-                return not place.tree(version).exists()
-            manifest = read_manifest(place.tree(version))
-            staged = place.staging(run.upgrade_id).exists()
-            return manifest is not None and not staged and not verify_tree(place.tree(version), manifest)
-        case SetCodePath(moves=moves):
-            wanted = {move.new if direction == "do" else move.old for move in moves} - {None}
-            unwanted = {move.old if direction == "do" else move.new for move in moves} - {None}
-            path = set(run.node.code_path())
-            return wanted <= path and not unwanted & path
-        case LoadModules() | ChangeCode():
-            changes = step.modules if isinstance(step, LoadModules) else (step.module,)
-            return not differences(run.node, sides(changes, direction))
-        case RestartApplication(application=application, modules=modules):
-            known = run.node.applications().get(application)
-            running = known is not None and known.running
-            return running and not differences(run.node, sides(modules, direction))
-        case MakePermanent(version=version):
-            marked = read_marker(place.root).version
-            before = run.state.plan.previous_marker if run.state.plan else None
-            return marked == (version if direction == "do" else before)
-        case VerifyPackage() | UnpackTarget() | VerifyNode() | ApplyFunction() | RunCallback():
-            return False
-    assert_never(step)

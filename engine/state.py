@@ -4,13 +4,14 @@ Pure. `next_state` takes one entry at a time; the questions that `upgrade`, `rec
 by are properties of the result. What people are shown is folded by `projections`, not here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
+from itertools import groupby
 from typing import assert_never
 
 import msgspec
 
-from engine.steps import PREPARATION, Step, VerifyNode, first_irreversible, from_record
+from engine.steps import PREPARATION, RestartApplication, Step, VerifyNode, first_irreversible, from_record
 from journal.events import (
     AnyEvent,
     Direction,
@@ -42,6 +43,7 @@ from journal.events import (
     UpgradeSucceeded,
 )
 
+_RESTART = RestartApplication.__name__
 DIRECTIONS: tuple[Direction, ...] = ("undo", "do")
 
 
@@ -146,10 +148,10 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def steps_to_undo(self) -> list[tuple[int, Step]]:
-        """The plan's steps that were begun and left something to undo, newest first."""
+        """The plan's steps that were begun and left something to undo, newest first; see `_backwards`."""
         begun = [
             (record.number, from_record(record))
-            for record in reversed(self.records)
+            for record in _backwards(self.records)
             if self.left_something(record.number)
         ]
         return [(number, step) for number, step in begun if not isinstance(step, VerifyNode)]
@@ -194,6 +196,15 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
                 if self.outcome(record.number, direction) in (Outcome.STARTED, Outcome.UNKNOWN):
                     return record, direction
         return None
+
+
+def _backwards(records: Sequence[RecordedStep]) -> Iterator[RecordedStep]:
+    """Newest first. Only neighbouring restarts keep their order: a hop names an application before those that
+    build upon it, which have to find it there when they start, in its old version as in its new one.
+    """
+    for restarts, group in groupby(reversed(records), key=lambda record: record.name == _RESTART):
+        neighbours = [*group]
+        yield from reversed(neighbours) if restarts else neighbours
 
 
 def next_state(state: UpgradeState | None, entry: Entry) -> UpgradeState | None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.state import DIRECTIONS, Outcome, Phase, folded, next_state
-from engine.steps import PREPARATION, ChangeCode, DeployTarget
+from engine.steps import PREPARATION, ChangeCode, DeployTarget, RestartApplication
 from journal.events import (
     AnyEvent,
     EndedProcess,
@@ -29,7 +29,9 @@ from journal.events import (
 )
 from tests.engine.stories import (
     BY,
+    DEPLOY,
     FAILURE,
+    LOAD,
     REQUESTED,
     REVERSIBLE,
     ROLLBACK,
@@ -198,6 +200,21 @@ def test_what_is_left_to_do_and_to_undo(events: list[AnyEvent], to_do: list[int]
     state = state_after(*events)
     assert numbers([*state.steps_to_do()]) == to_do
     assert numbers([*state.steps_to_undo()]) == to_undo
+
+
+def restart(application: str) -> RestartApplication:
+    return RestartApplication(
+        application=application, version="2", modules=(), old_app_file="/old.app", new_app_file="/new.app"
+    )
+
+
+def test_neighbouring_restarts_are_undone_in_the_order_of_the_hop() -> None:
+    """An application comes back before those that build upon it; all else goes back newest first."""
+    steps = (DEPLOY, restart("emqx"), restart("emqx_retainer"), LOAD, restart("emqx_rule"), restart("emqx_x"))
+    state = state_after(*done(3, 4, 5, 6, 7, 8), steps=steps)
+    assert numbers([*state.steps_to_undo()]) == [7, 8, 6, 4, 5, 3]
+    half = state_after(*done(3, 4, 5), ROLLBACK, *done(4, direction="undo"), steps=steps)
+    assert numbers([*half.steps_to_undo()]) == [5, 3]
 
 
 def test_the_steps_come_back_as_they_were_planned() -> None:

@@ -1,7 +1,7 @@
 """relup's own rooms around the VM in memory, with a journal that runs full and a disk that fails on order."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from engine.place import Place
 from engine.progress import Silent
 from engine.recovery import recover
 from engine.release.package import open_package
-from engine.run import House
+from engine.run import House, Run
 from engine.state import Phase, UpgradeState
 from engine.upgrade import upgrade
 from journal.door import Journal
@@ -194,6 +194,13 @@ class MemoryNode:
         """What `relup rollback` does."""
         with self._house("rollback") as house:
             return roll_back_finished(house)
+
+    @contextmanager
+    def in_hand(self) -> Iterator[Run]:
+        """The last upgrade, with what its steps are looked at through."""
+        assert self.state is not None
+        with self._house("look") as house:
+            yield Run(house=house, options=Options(), state=self.state)
 
     def _house(self, command: str) -> AbstractContextManager[House]:
         clock = SystemClock()

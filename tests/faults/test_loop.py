@@ -8,8 +8,10 @@ import pytest
 
 from engine.cleaning import removable
 from engine.errors import BetweenReleases, NodeUnreachable, RelupError, RolledBack
+from engine.looks import looks_done, looks_untouched
 from engine.node import door
 from engine.state import Phase
+from engine.steps import RestartApplication, from_record
 from engine.survey import UpgradeOpen
 from engine.truth import versions
 from fixtures.build import Built
@@ -201,6 +203,42 @@ def test_a_step_that_has_undone_itself_is_not_undone_again(node: MemoryNode) -> 
     assert isinstance(
         next(event for event in events if isinstance(event, RollbackFinished)), RollbackFinished
     )
+
+
+# ---------------------------------------------------------------- looking at a restart
+
+
+def of_two_sides(step: RestartApplication, *, same_code: bool, same_version: bool) -> RestartApplication:
+    """The restart that was done, as one whose two sides do not differ in the one or the other."""
+    replace = msgspec.structs.replace
+    changes = [replace(change, from_md5=change.to_md5) if same_code else change for change in step.modules]
+    old_app_file = step.new_app_file if same_version else step.old_app_file
+    return replace(step, modules=tuple(changes), old_app_file=old_app_file)
+
+
+@pytest.mark.parametrize("same_version", [False, True])
+@pytest.mark.parametrize("same_code", [False, True])
+def test_a_restart_is_seen_only_where_its_two_sides_differ(
+    node: MemoryNode, same_code: bool, same_version: bool
+) -> None:
+    """A dependent that is the same in both releases looks restarted before it was, and undone as well."""
+    node.upgrade()
+    with node.in_hand() as run:
+        done = next(s for r in run.state.records if isinstance(s := from_record(r), RestartApplication))
+        step = of_two_sides(done, same_code=same_code, same_version=same_version)
+        assert looks_done(run, step, "do") is not (same_code and same_version)
+        assert not looks_done(run, step, "undo")
+        assert not looks_untouched(run, step)
+
+
+def test_an_application_that_stands_still_is_not_seen_to_be_restarted(node: MemoryNode) -> None:
+    """All its new modules are live, and it does not run."""
+    node.upgrade()
+    version = node.vm.applications["emqx_retainer"].version
+    node.vm.applications["emqx_retainer"] = door.Application(version=version, running=False)
+    with node.in_hand() as run:
+        step = next(s for r in run.state.records if isinstance(s := from_record(r), RestartApplication))
+        assert not looks_done(run, step, "do")
 
 
 # ---------------------------------------------------------------- undoing
