@@ -9,6 +9,7 @@ from engine.finished import last_success
 from engine.history import last_upgrade
 from engine.place import STAGING_PREFIX, Place
 from engine.release.deploy import remove_tree
+from engine.release.manifest import manifest_path
 from engine.release.staging import leftovers, remove_staging
 from engine.run import House
 from engine.truth import Versions, known_trees
@@ -80,7 +81,8 @@ def _needed_to_undo(place: Place, versions: Versions, journal: Entries) -> set[P
         state = last_success(journal)
     if state is None:
         return set()
-    needed = {place.staging(state.upgrade_id)}
+    staging = place.staging(state.upgrade_id)
+    needed = {staging, manifest_path(staging)}
     if state.plan is not None and versions.booted != state.plan.target_version:
         needed |= {place.tree(state.plan.from_version), place.tree(state.plan.target_version)}
     return needed

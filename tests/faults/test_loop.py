@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from engine.cleaning import removable
-from engine.errors import BetweenReleases, NodeUnreachable, RelupError, RolledBack
+from engine.errors import BetweenReleases, Interrupted, NodeUnreachable, RelupError, RolledBack
 from engine.looks import looks_done, looks_untouched
 from engine.node import door
 from engine.state import Phase
@@ -21,6 +21,8 @@ from tests.fake_node import FakeNode, FakeProcess, FakeVm, ToolDies, VmDies
 from tests.faults.memory import MakeMemoryNode, MemoryNode
 from tests.torture.oracle import TARGET, require_one_release
 
+PLANNED = 7
+"""How many entries are written when the plan is."""
 LAST_LIVE_POINT = "started emqx_retainer"
 """The VM passes it when everything of the reversible hop is live; undoing the restart passes it again."""
 
@@ -360,6 +362,16 @@ def test_a_rollback_takes_the_marker_back(node: MemoryNode) -> None:
     node.roll_back()
     assert not node.place.marker.exists()
     require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_clean_leaves_an_open_upgrade_its_staging_and_the_manifest_of_it(node: MemoryNode) -> None:
+    """Without the manifest beside it recovery could not tell a whole staging from a torn one."""
+    node.stop_at, node.requests = PLANNED, 2
+    with pytest.raises(Interrupted):
+        node.upgrade()
+    assert node.place.staging(node.entries()[-1].upgrade_id or "").exists()
+    found = removable(node.place, versions(node.place, FakeNode(node.vm)), read(node.place.journal))
+    assert found == []
 
 
 def test_clean_offers_no_tree_that_runs_or_boots_next(node: MemoryNode) -> None:
