@@ -7,11 +7,12 @@ import msgspec
 
 from engine.finished import last_success
 from engine.history import last_upgrade
-from engine.place import STAGING_PREFIX, Place
+from engine.place import Place
 from engine.release.deploy import remove_tree
 from engine.release.manifest import manifest_path
 from engine.release.staging import leftovers, remove_staging
-from engine.run import House
+from engine.rollback import UNCHANGED
+from engine.run import ENTRY_BYTES, House, leaving
 from engine.truth import Versions, known_trees
 from journal.door import Entries
 from journal.events import TreeRemoved
@@ -55,13 +56,29 @@ def removable(place: Place, versions: Versions, journal: Entries) -> list[Remova
 
 
 def remove(house: House, items: list[Removable]) -> None:
-    """Remove them, one event each."""
-    for item in items:
-        if item.path.name.startswith(STAGING_PREFIX) or item.path.name.startswith("."):
-            remove_staging(item.path)
-        else:
-            remove_tree(item.path)
-        house.journal.append(TreeRemoved(path=str(item.path), bytes=item.bytes, by=house.by), upgrade_id=None)
+    """Remove them, one event each.
+
+    Raises:
+        JournalFull: There is no room to write it down; nothing was changed.
+        BadPlace: A file operation failed; those before it are gone, and written down.
+    """
+    with leaving(UNCHANGED):
+        house.journal.reserve(len(items) * ENTRY_BYTES)
+    try:
+        for item in items:
+            _remove(item)
+            with leaving(f"what it ran before; {item.path} is removed, but the journal does not know it"):
+                removed = TreeRemoved(path=str(item.path), bytes=item.bytes, by=house.by)
+                house.journal.append(removed, upgrade_id=None)
+    finally:
+        house.journal.release()
+
+
+def _remove(item: Removable) -> None:
+    if item.path.name.startswith("."):
+        remove_staging(item.path)
+    else:
+        remove_tree(item.path)
 
 
 def _needed(place: Place, versions: Versions) -> set[Path]:

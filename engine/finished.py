@@ -14,7 +14,7 @@ from engine.readback import differences
 from engine.release.manifest import read_manifest, verify_tree
 from engine.release.marker import read_marker, remove_marker
 from engine.rollback import UNCHANGED, refuse_past_no_return, roll_back, undoing_when_unwritable
-from engine.run import House, Run, journal_need_bytes, leaving
+from engine.run import ENTRY_BYTES, House, Run, journal_need_bytes, leaving
 from engine.state import Phase, UpgradeState
 from engine.upgrade import refuse_if_open
 from journal.door import Entries
@@ -76,6 +76,7 @@ def give_up_marker(house: House) -> str:
     Raises:
         UpgradeOpen: An upgrade is unfinished.
         NoMarker: There is none.
+        JournalFull: There is no room to write it down; nothing was changed.
     """
     refuse_if_open(house.journal)
     marker = read_marker(house.place.root)
@@ -84,9 +85,15 @@ def give_up_marker(house: House) -> str:
             "There is no relup/current: the next restart boots the base release anyway.",
             next="Nothing has to be done.",
         )
-    remove_marker(house.place.root)
     named = marker.version or ""
-    house.journal.append(MarkerRemoved(version=named, by=house.by), upgrade_id=None)
+    with leaving(UNCHANGED):
+        house.journal.reserve(ENTRY_BYTES)
+    try:
+        remove_marker(house.place.root)
+        with leaving("what it ran before; relup/current is removed, but the journal does not know it"):
+            house.journal.append(MarkerRemoved(version=named, by=house.by), upgrade_id=None)
+    finally:
+        house.journal.release()
     return named
 
 
@@ -98,7 +105,6 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         tree: Paths of the deployed tree that are not as its manifest says.
         marker: What is wrong with relup/current.
         suspended: Processes that are suspended.
-        restarted: The VM is another one than the hop worked on, and boots the target's tree or does not.
     """
 
     upgrade_id: str

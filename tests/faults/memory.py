@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.cleaning import removable, remove
 from engine.clock import SystemClock
-from engine.finished import roll_back_finished
+from engine.finished import give_up_marker, roll_back_finished
 from engine.history import last_upgrade
 from engine.house import open_house, requester
 from engine.node.door import Node, NodeFacts, StepKey, StepOrder, StepProgress, StepReport, StillRunning
@@ -19,6 +20,7 @@ from engine.recovery import recover
 from engine.release.package import open_package
 from engine.run import House, Run
 from engine.state import Phase, UpgradeState
+from engine.truth import versions
 from engine.upgrade import upgrade
 from journal.door import Journal
 from journal.errors import JournalFull
@@ -37,6 +39,8 @@ class Disk:
 
     entries_left: int = ENDLESS
     written: int = 0
+    reserve_lies: bool = False
+    """What was put aside is of no use when it is needed."""
 
 
 class FillingJournal:
@@ -53,6 +57,8 @@ class FillingJournal:
         return self._journal.append(event, upgrade_id=upgrade_id)
 
     def reserve(self, size_bytes: int) -> None:
+        if self._disk.reserve_lies:
+            return
         self._require_room()
         self._journal.reserve(size_bytes)
 
@@ -201,6 +207,17 @@ class MemoryNode:
         assert self.state is not None
         with self._house("look") as house:
             yield Run(house=house, options=Options(), state=self.state)
+
+    def give_up_marker(self) -> str:
+        """What `relup rollback --boot-only` does."""
+        with self._house("rollback") as house:
+            return give_up_marker(house)
+
+    def clean(self) -> None:
+        """What `relup clean --yes` does."""
+        with self._house("clean") as house:
+            found = removable(self.place, versions(self.place, self._connect()), house.journal)
+            remove(house, found)
 
     def _house(self, command: str) -> AbstractContextManager[House]:
         clock = SystemClock()

@@ -4,6 +4,7 @@ Whatever k is, the node runs one release whole, what was written can be read, an
 writes down how it ended.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -202,3 +203,43 @@ def test_a_recovery_whose_journal_is_full_at_any_entry_can_be_repeated(
     assert found[0].told is not None
     assert found[0].told.runs_now == UNCHANGED
     assert len(found) > UPGRADE_ENTRIES - PLANNED - 8
+
+
+def test_a_marker_is_not_given_up_without_room_to_write_it_down(
+    memory_node: MakeMemoryNode, releases: Built
+) -> None:
+    """Refused with nothing changed; and where the reserve is no help after all, what is so is told."""
+    node = memory_node(releases.reversible_catalog)
+    node.upgrade()
+    node.disk.entries_left = 0
+    refused = told(node, MemoryNode.give_up_marker)
+    assert refused is not None
+    assert (exit_code(refused), refused.runs_now) == (15, UNCHANGED)
+    assert node.place.marker.read_text() == TARGET
+
+    node.disk.reserve_lies = True
+    late = told(node, MemoryNode.give_up_marker)
+    assert late is not None
+    assert "relup/current is removed" in str(late.runs_now)
+    assert not node.place.marker.exists()
+
+
+def test_nothing_is_cleaned_away_without_room_to_write_it_down(
+    memory_node: MakeMemoryNode, releases: Built
+) -> None:
+    """Refused with nothing changed; and where the reserve is no help after all, what is gone is told."""
+    node = memory_node(releases.reversible_catalog)
+    node.upgrade()
+    spare = node.place.tree("5.10.3")
+    shutil.copytree(node.place.tree(TARGET), spare)
+    node.disk.entries_left = 0
+    refused = told(node, MemoryNode.clean)
+    assert refused is not None
+    assert (exit_code(refused), refused.runs_now) == (15, UNCHANGED)
+    assert spare.exists()
+
+    node.disk.reserve_lies = True
+    late = told(node, MemoryNode.clean)
+    assert late is not None
+    assert f"{spare} is removed" in str(late.runs_now)
+    assert not spare.exists()
