@@ -9,7 +9,15 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.errors import BetweenReleases, PastNoReturn, Refusal, RelupError, RolledBack, StepFailure
+from engine.errors import (
+    BetweenReleases,
+    NodeUnreachable,
+    PastNoReturn,
+    Refusal,
+    RelupError,
+    RolledBack,
+    StepFailure,
+)
 from engine.incarnation import require_same
 from engine.interrupts import Heed, heed
 from engine.looks import looks_untouched
@@ -17,7 +25,7 @@ from engine.readback import listed, live_sides, old_release_differences
 from engine.run import Run, failure_of
 from engine.settle import walk_to_an_end
 from engine.staging import tidy
-from engine.steps import first_irreversible
+from engine.steps import Step, first_irreversible
 from engine.unwritten import Unwritten
 from journal.errors import JournalError
 from journal.events import (
@@ -88,10 +96,18 @@ def _undo_steps(run: Run) -> None:
         heeded = heed(run.house.interrupts(), run.state)
         if heeded == Heed.STOP_HERE:
             raise StepFailure("Asked twice to stop, the rollback stopped.", name="interrupted", next=RECOVER)
-        if looks_untouched(run, step):
+        if _has_nothing_to_undo(run, step):
             run.observed(number, step, "undo", note="nothing to undo: the world is as before the step")
         else:
             walk_to_an_end(run, number, step, "undo")
+
+
+def _has_nothing_to_undo(run: Run, step: Step) -> bool:
+    """What cannot be looked at is walked: that the node is lost is then in the journal, with the step."""
+    try:
+        return looks_untouched(run, step)
+    except NodeUnreachable:
+        return False
 
 
 def _check_old_release(run: Run) -> None:
@@ -112,17 +128,24 @@ def planned_changes(run: Run) -> list[ModuleChange]:
 
 def between_releases(run: Run, failure: RelupError, *, rollback_failed: bool) -> BetweenReleases:
     """Record that the upgrade ended with neither release whole; the error that tells the operator."""
-    old, new = live_sides(run.node, planned_changes(run))
-    runs_now = (
-        f"between releases: {len(new)} modules of the target and {len(old)} of the old release are live"
-    )
+    old, new, runs_now = _both_sides(run)
     told = failure_of(failure, runs_now=runs_now)
     if rollback_failed:
         run.record(RollbackFailed(failure=told, on_old=old, on_new=new))
     run.record(UpgradeFailed(failure=told, ended_as="between_releases", on_old=old, on_new=new))
     error = BetweenReleases(failure.happened, next=RECOVER, name=failure.name)
-    error.runs_now = f"{runs_now}; on the old side: {listed(list(old)) or 'none'}"
+    error.runs_now = f"{runs_now}; on the old side: {listed(list(old)) or 'none'}" if old or new else runs_now
     return error
+
+
+def _both_sides(run: Run) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """The modules on the old side, those on the new one, and both as a sentence; none where nobody can be asked."""
+    try:
+        old, new = live_sides(run.node, planned_changes(run))
+    except NodeUnreachable as lost:
+        return (), (), f"unknown: the node could not be asked which modules are live ({lost.happened})"
+    counts = f"{len(new)} modules of the target and {len(old)} of the old release are live"
+    return old, new, f"between releases: {counts}"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 
-from engine.errors import Interrupted, Refusal, RelupError, RolledBack, StepFailure
+from engine.errors import Interrupted, NodeUnreachable, Refusal, RelupError, RolledBack, StepFailure
 from engine.hands import act_for
 from engine.history import last_upgrade
 from engine.incarnation import observation
@@ -225,7 +225,11 @@ def _after_failure(run: Run, failure: RelupError) -> RelupError:
     if run.state.passed_no_return:
         return between_releases(run, failure, rollback_failed=False)
     told = failure_of(failure, runs_now="being rolled back")
-    roll_back(run, cause=told, automatic=True)
+    try:
+        roll_back(run, cause=told, automatic=True)
+    except NodeUnreachable as lost:
+        lost.happened = f"{lost.happened} It was being undone because: {failure.happened}"
+        raise
     kind = Interrupted if failure.name == Interrupted.name else RolledBack
     error = kind(failure.happened, next=failure.next, name=failure.name)
     error.runs_now = "the old release, whole: every step was undone and read back"

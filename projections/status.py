@@ -81,7 +81,10 @@ def _place(attempt: Attempt) -> str:
 def _between(attempt: Attempt) -> str:
     old = f"{len(attempt.on_old)} modules of {attempt.from_version or 'the old release'}"
     new = f"{len(attempt.on_new)} of {attempt.target_version or 'the target'}"
-    return f"between releases: {old} and {new} are live, stopped at {_place(attempt)}; {RECOVER}"
+    sides = f"{old} and {new} are live"
+    if not (attempt.on_old or attempt.on_new):
+        sides = "the node could not be asked which modules are live"
+    return f"between releases: {sides}, stopped at {_place(attempt)}; {RECOVER}"
 
 
 def _hot_upgraded(target: str, marker: str | None) -> StatusLine:

@@ -15,7 +15,14 @@ from engine.steps import RestartApplication, from_record
 from engine.survey import UpgradeOpen
 from engine.truth import versions
 from fixtures.build import Built
-from journal.events import NodeRestarted, RollbackFinished, StepFailed, StepOutcomeUnknown, StepStarted
+from journal.events import (
+    NodeRestarted,
+    RollbackFinished,
+    StepFailed,
+    StepOutcomeUnknown,
+    StepStarted,
+    UpgradeFailed,
+)
 from journal.reader import read
 from tests.fake_node import FakeNode, FakeProcess, FakeVm, ToolDies, VmDies
 from tests.faults.memory import MakeMemoryNode, MemoryNode
@@ -308,6 +315,43 @@ def test_a_process_that_is_suspended_after_a_rollback_is_told_until_it_is_resume
     node.recover("undo")
     assert node.phase is Phase.ENDED
     require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_a_vm_that_dies_before_its_sides_are_asked_for_hides_no_failure(
+    memory_node: MakeMemoryNode, releases: Built
+) -> None:
+    """A callback fails and takes the VM with it: the failure is recorded and told, the sides are unknown."""
+    node = memory_node(releases.catalog)
+    node.vm.failing = {"emqx_post_upgrade:limit_topic_levels"}
+    told_later(node.vm, door.CallFunction, node.vm.die)
+    with pytest.raises(BetweenReleases) as raised:
+        node.upgrade()
+    assert raised.value.name == "call_failed"
+    assert (raised.value.runs_now or "").startswith("unknown: the node could not be asked")
+    ended = node.entries()[-1].event
+    assert isinstance(ended, UpgradeFailed)
+    assert (ended.failure.name, ended.on_old, ended.on_new) == ("call_failed", (), ())
+    node.vm.start()
+    node.recover()
+    require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_a_vm_that_dies_before_its_rollback_hides_no_failure(node: MemoryNode) -> None:
+    """The step that was to be undone is begun and lost in the journal; the error says why it was."""
+
+    def failing(order: door.StepOrder) -> door.StepReport:
+        if not isinstance(order, door.RestartApplication):
+            return do(order)
+        node.vm.die()
+        return door.StepNotDone(name="failed_to_start_app", detail="planted", reverted=False)
+
+    do = node.vm.do
+    node.vm.do = failing  # type: ignore[method-assign]
+    with pytest.raises(NodeUnreachable, match="undone because: planted"):
+        node.upgrade()
+    last = node.entries()[-1].event
+    assert isinstance(last, StepOutcomeUnknown)
+    assert (last.name, last.direction) == ("RestartApplication", "undo")
 
 
 def restart(vm: FakeVm) -> None:

@@ -145,6 +145,16 @@ def test_between_releases_is_told_with_both_sides() -> None:
     )
 
 
+def test_between_releases_without_sides_counts_none() -> None:
+    """Nobody could ask the node: no modules on either side is not what is so."""
+    unasked = UpgradeFailed(failure=FAILURE, ended_as="between_releases")
+    assert said(told(lambda: [*unfinished(), unasked])) == (
+        "between_releases",
+        "between releases: the node could not be asked which modules are live, "
+        "stopped at step 5 of 6 (ChangeCode); run 'relup recover'",
+    )
+
+
 def test_between_releases_ends_with_the_vm() -> None:
     """The mixed code died with it; the open record still wants its recovery."""
     assert said(told(between_releases), seen=OTHER)[0] == "interrupted"
