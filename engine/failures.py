@@ -123,7 +123,9 @@ FAILURES: dict[str, Explanation] = {
     "connections_lost": _failed(
         "The hop itself has ended more client connections than --max-lost accepts: killed by a purge, or crashed in"
         " code that changed. Ordinary disconnects are not counted.",
-        "The clients that were lost have to connect again. " + _STOPPED,
+        "The clients that were lost have to connect again. All is rolled back and the old release runs (exit code"
+        " 20); where that fails, the node is between releases (30). Behind the point of no return it stops nothing:"
+        " it is told, and the upgrade goes on to its end.",
         "'relup logs --steps' has each with its reason; --max-lost accepts more.",
     ),
     "verification_failed": _failed(

@@ -22,16 +22,33 @@ def lost_connections(ended: Iterable[EndedProcess], *, killed_too: bool) -> list
 def check_survival(run: Run) -> None:
     """Compare the connections that the hop has ended so far with what the operator accepts.
 
+    Only before the point of no return: after it nothing would come back by stopping.
+
     Raises:
         StepFailure: There are more.
     """
-    lost = lost_connections(run.state.ended, killed_too=not run.options.kill_blockers)
-    if len(lost) <= run.options.max_lost:
+    if run.state.passed_no_return or (told := _too_many(run)) is None:
         return
-    first = lost[0]
     raise StepFailure(
-        f"The hop has ended {len(lost)} client connections, {run.options.max_lost} were accepted; "
-        f"the first: {first.client_id} ({first.pid}), {first.reason}.",
+        told,
         name="connections_lost",
         next="Look at the reasons with 'relup logs --steps'; --max-lost accepts more.",
+    )
+
+
+def note_losses(run: Run) -> None:
+    """Tell at the end of a hop what it has cost more than was accepted, where that could not stop it."""
+    if (told := _too_many(run)) is not None:
+        run.house.progress.note(f"{told} It was past the point of no return, so the upgrade went on.")
+
+
+def _too_many(run: Run) -> str | None:
+    """The connections that were lost, as a sentence; None when they are accepted."""
+    lost = lost_connections(run.state.ended, killed_too=not run.options.kill_blockers)
+    if len(lost) <= run.options.max_lost:
+        return None
+    first = lost[0]
+    return (
+        f"The hop has ended {len(lost)} client connections, {run.options.max_lost} were accepted; "
+        f"the first: {first.client_id} ({first.pid}), {first.reason}."
     )

@@ -24,7 +24,7 @@ from engine.staging import discard_staging, tidy
 from engine.state import UpgradeState, next_state
 from engine.steps import PREPARATION
 from engine.survey import UpgradeOpen, check_patches, surveyed
-from engine.survival import check_survival
+from engine.survival import check_survival, note_losses
 from journal.door import Entries
 from journal.errors import JournalError
 from journal.events import (
@@ -178,6 +178,7 @@ def go_on(run: Run) -> UpgradeState:
     """Walk what is left of the plan, undo it when it fails, write the end down."""
     with undoing_when_unwritable(run):
         _walk_or_undo(run)
+        note_losses(run)
         _finish(run)
     return run.state
 
@@ -190,11 +191,14 @@ def _walk_or_undo(run: Run) -> None:
 
 
 def _walk_plan(run: Run) -> None:
+    """Before each step: stop when it was asked for, or when the hop has cost too much so far.
+
+    What it has cost is asked of the fold and not of this walk, so that a recovery asks too.
+    """
     for number, step in run.state.steps_to_do():
         _heed(run)
+        check_survival(run)
         walk_to_an_end(run, number, step, "do")
-        if step.is_live:
-            check_survival(run)
 
 
 def _heed(run: Run) -> None:

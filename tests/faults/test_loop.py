@@ -21,6 +21,7 @@ from journal.events import (
     StepFailed,
     StepOutcomeUnknown,
     StepStarted,
+    StepSucceeded,
     UpgradeFailed,
 )
 from journal.reader import read
@@ -30,6 +31,8 @@ from tests.torture.oracle import TARGET, require_one_release
 
 PLANNED = 7
 """How many entries are written when the plan is."""
+LAST_LIVE_STEP_DONE = 19
+"""How many entries are written when the last live step of the reversible hop is done."""
 LAST_LIVE_POINT = "started emqx_retainer"
 """The VM passes it when everything of the reversible hop is live; undoing the restart passes it again."""
 
@@ -184,18 +187,51 @@ def told_later(vm: FakeVm, order: type[door.StepOrder], act: Callable[[], object
 
 def test_connections_that_the_hop_has_ended_undo_it(node: MemoryNode) -> None:
     """One more than the operator accepts, which is none."""
-    do = node.vm.do
+    losing_a_client_in(node.vm, door.ChangeCode)
+    assert "car-7" in undone_for(node, "connections_lost").happened
+    require_one_release(node.vm, node.root, at_target=False)
+
+
+def losing_a_client_in(vm: FakeVm, order: type[door.StepOrder]) -> None:
+    """Each step of a kind ends a client's connection."""
+    do = vm.do
     gone = door.Ended(pid="<0.9.0>", name="emqx_connection:init/2", reason="badmatch", client_id="car-7")
 
-    def losing(order: door.StepOrder) -> door.StepReport:
-        report = do(order)
-        if isinstance(order, door.ChangeCode) and isinstance(report, door.StepDone):
+    def losing(given: door.StepOrder) -> door.StepReport:
+        report = do(given)
+        if isinstance(given, order) and isinstance(report, door.StepDone):
             return msgspec.structs.replace(report, ended=(gone,))
         return report
 
-    node.vm.do = losing  # type: ignore[method-assign]
-    assert "car-7" in undone_for(node, "connections_lost").happened
+    vm.do = losing  # type: ignore[method-assign]
+
+
+def test_connections_lost_in_the_last_live_step_undo_it_also_when_the_tool_died_there(
+    node: MemoryNode,
+) -> None:
+    """Recovery counts what the journal says the hop has ended, whoever walked the steps."""
+    losing_a_client_in(node.vm, door.RestartApplication)
+    node.stop_at, node.requests = LAST_LIVE_STEP_DONE, 2
+    with pytest.raises(BetweenReleases):
+        node.upgrade()
+    last = node.entries()[-2].event
+    assert isinstance(last, StepSucceeded)
+    assert last.evidence.ended
+    node.stop_at = None
+    with pytest.raises(RolledBack, match="car-7"):
+        node.recover()
     require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_connections_lost_past_the_point_of_no_return_are_told_and_stop_nothing(
+    memory_node: MakeMemoryNode, releases: Built
+) -> None:
+    """Stopping would bring nobody back, and would leave the node between releases at each step anew."""
+    node = memory_node(releases.catalog)
+    losing_a_client_in(node.vm, door.CallFunction)
+    node.upgrade()
+    require_one_release(node.vm, node.root, at_target=True)
+    assert [line for line in node.notes.lines if "car-7" in line and "past the point of no return" in line]
 
 
 def test_a_step_that_has_undone_itself_is_not_undone_again(node: MemoryNode) -> None:
