@@ -6,12 +6,14 @@ in `upgrade` goes on, or the same rollback. What cannot be finished is given up 
 
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 
 import msgspec
 
 from engine.errors import BadRequest, NodeUnreachable
 from engine.history import last_upgrade
 from engine.incarnation import is_alive, is_same, observation
+from engine.looks import is_staged
 from engine.node.door import NodeFacts
 from engine.options import Options
 from engine.readback import live_sides
@@ -291,8 +293,16 @@ def _remove_files(run: Run, facts: NodeFacts | None) -> None:
         step = from_record(record)
         if isinstance(step, MakePermanent) and run.state.outcome(record.number, "do"):
             restore_marker(run)
-        if isinstance(step, DeployTarget) and run.state.outcome(record.number, "do") is not None:
-            tree = place.tree(step.version)
-            if facts is None or facts.boot_tree != str(tree):
-                remove_tree(tree)
+    for record in run.state.records:
+        step = from_record(record)
+        if isinstance(step, DeployTarget) and run.state.left_something(record.number):
+            _remove_tree(run, place.tree(step.version), facts)
     tidy(run)
+
+
+def _remove_tree(run: Run, tree: Path, facts: NodeFacts | None) -> None:
+    """Only the one of this upgrade, and only when it neither runs nor boots next."""
+    runs = facts is not None and facts.boot_tree == str(tree)
+    boots_next = read_marker(run.house.place.root).version == tree.name
+    if not (runs or boots_next or is_staged(run)):
+        remove_tree(tree)

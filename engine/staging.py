@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import BadPlace, StepFailure
 from engine.incarnation import require_same
 from engine.release.deploy import deploy_tree, remove_tree
+from engine.release.errors import StagingDamaged, TargetTreeExists
 from engine.release.marker import read_marker, remove_marker, write_marker
 from engine.release.package import Package
 from engine.release.staging import remains, remove_staging
@@ -72,20 +73,28 @@ def asked_to_stop(run: Run) -> bool:
 
 
 def deploy(run: Run, version: str) -> Evidence:
-    """The staged tree gets its name, durably. A tree of that version that neither runs nor boots gives way."""
+    """The staged tree gets its name, durably. A tree of that version that neither runs nor boots gives way.
+
+    Raises:
+        StepFailure: It cannot, and nothing was done: a tree is in the way, or the staging is damaged.
+        BadPlace: A file operation failed.
+    """
     place = run.house.place
     tree = place.tree(version)
     if run.manifest is not None:
         synced = sum(entry.kind != "symlink" for entry in run.manifest.entries)
         run.house.progress.total(synced + 1, unit="files and folders")  # and the tree's own
-    manifest = deploy_tree(
-        place.staging(run.upgrade_id),
-        tree,
-        manifest=run.manifest,
-        replaceable=not is_in_use(run, tree),
-        progress=run.house.progress.reached,
-        low_priority=not run.options.full_speed,
-    )
+    try:
+        manifest = deploy_tree(
+            place.staging(run.upgrade_id),
+            tree,
+            manifest=run.manifest,
+            replaceable=not is_in_use(run, tree),
+            progress=run.house.progress.reached,
+            low_priority=not run.options.full_speed,
+        )
+    except (TargetTreeExists, StagingDamaged) as refusal:
+        raise StepFailure(refusal.happened, next=refusal.next, name=refusal.name, reverted=True) from refusal
     return Evidence(path=str(tree), manifest_sha256=manifest.digest)
 
 
