@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from engine.errors import BadRelease, StepFailure
+from engine.errors import BadRelease, NodeUnreachable, StepFailure
 from engine.node.door import Application, Node
 from engine.release.application import ReleaseApplication
 from engine.run import Run
@@ -31,7 +31,15 @@ def verify_node(run: Run) -> Evidence:
             next="Look at the node's log; the steps before are undone where they can be.",
             reverted=True,
         )
-    return Evidence(modules=len(expected), connections=run.node.connections())
+    return Evidence(modules=len(expected), connections=counted_connections(run.node))
+
+
+def counted_connections(node: Node) -> int | None:
+    """How many clients there are; None also where the node cannot tell: a number to show stops no upgrade."""
+    try:
+        return node.connections()
+    except NodeUnreachable:
+        return None
 
 
 def expected_md5s(state: UpgradeState) -> dict[str, str | None]:

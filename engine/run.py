@@ -13,6 +13,7 @@ from engine.clock import Clock
 from engine.errors import NodeUnreachable, RelupError, StepFailure
 from engine.interrupts import Interrupts
 from engine.node.door import Node
+from engine.node.errors import RemoteException
 from engine.options import Options
 from engine.place import Place
 from engine.progress import Progress
@@ -134,7 +135,8 @@ class Run:
         self.record(StepStarted(step=number, name=name, attempt=attempt, direction=direction))
         begun = self.house.clock.steady_ns()
         try:
-            evidence = act(attempt)
+            with _answered(step):
+                evidence = act(attempt)
         except NodeUnreachable as error:
             self.record(
                 StepOutcomeUnknown(
@@ -182,6 +184,23 @@ class Run:
 
     def _since(self, begun_ns: int) -> int:
         return (self.house.clock.steady_ns() - begun_ns) // 1_000
+
+
+@contextmanager
+def _answered(step: Step) -> Iterator[None]:
+    """A node that answers with an exception is not lost: a step that only reads from it has failed.
+
+    Not so a live step, whose end in the VM such an answer does not tell.
+
+    Raises:
+        StepFailure: In place of the RemoteException.
+    """
+    try:
+        yield
+    except RemoteException as raised:
+        if step.is_live:
+            raise
+        raise StepFailure(raised.happened, next=raised.next, name=raised.name) from raised
 
 
 ENTRY_BYTES = 16 * 1024

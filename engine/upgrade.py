@@ -16,6 +16,7 @@ from engine.incarnation import observation
 from engine.interrupts import Heed, heed
 from engine.options import Options
 from engine.prospect import Prospect
+from engine.readback import counted_connections
 from engine.release.package import Package
 from engine.rollback import RECOVER, UNCHANGED, between_releases, roll_back, undoing_when_unwritable
 from engine.run import House, Run, failure_of, journal_need_bytes, leaving
@@ -249,7 +250,7 @@ def _finish(run: Run) -> None:
         UpgradeSucceeded(
             took_us=run.took_us,
             connections_before=run.state.connections_before,
-            connections_after=run.node.connections(),
+            connections_after=counted_connections(run.node),
             worst_suspend_us=run.state.worst_suspend_us or None,
             worst_stall_us=run.state.worst_stall_us or None,
             ended=run.state.ended,

@@ -11,8 +11,17 @@ from engine.clock import SystemClock
 from engine.finished import give_up_marker, roll_back_finished
 from engine.history import last_upgrade
 from engine.house import open_house, requester
-from engine.node.door import Node, NodeFacts, StepKey, StepOrder, StepProgress, StepReport, StillRunning
-from engine.node.errors import ConnectionLost
+from engine.node.door import (
+    Node,
+    NodeFacts,
+    ProcessSeen,
+    StepKey,
+    StepOrder,
+    StepProgress,
+    StepReport,
+    StillRunning,
+)
+from engine.node.errors import ConnectionLost, RemoteException
 from engine.options import Options
 from engine.place import Place
 from engine.progress import Silent
@@ -20,6 +29,7 @@ from engine.recovery import recover
 from engine.release.package import open_package
 from engine.run import House, Run
 from engine.state import Phase, UpgradeState
+from engine.term import Atom
 from engine.truth import versions
 from engine.upgrade import upgrade
 from journal.door import Journal
@@ -89,9 +99,24 @@ class Notes(Silent):
 class Wire(FakeNode):
     """A connection that may be broken when an answer is due, and cannot be opened while it is."""
 
-    def __init__(self, vm: FakeVm, is_broken: Callable[[], bool]) -> None:
+    def __init__(
+        self, vm: FakeVm, is_broken: Callable[[], bool], raises_in: Callable[[], str | None]
+    ) -> None:
         super().__init__(vm)
         self._is_broken = is_broken
+        self._raises_in = raises_in
+
+    def suspended(self) -> tuple[ProcessSeen, ...]:
+        self._require_answer("suspended")
+        return super().suspended()
+
+    def connections(self) -> int | None:
+        self._require_answer("connections")
+        return super().connections()
+
+    def _require_answer(self, question: str) -> None:
+        if self._raises_in() == question:
+            raise RemoteException("error", Atom("badarg"), [], called=question)
 
     def observe(self) -> NodeFacts:
         self._require_whole()
@@ -123,6 +148,7 @@ class MemoryNode:
         notes: What the operator was told beside the errors.
         stop_at: The operator asks to stop when so many entries are written; None for never.
         requests: How often that is asked.
+        raises_in: A question that the VM answers with an exception: `suspended` or `connections`.
     """
 
     small: Small
@@ -132,6 +158,7 @@ class MemoryNode:
     notes: Notes = field(default_factory=Notes)
     stop_at: int | None = None
     requests: int = 1
+    raises_in: str | None = None
 
     def __post_init__(self) -> None:
         fresh_root(self.small, self.root)
@@ -241,7 +268,7 @@ class MemoryNode:
         return self.requests if asked else 0
 
     def _connect(self) -> Node:
-        return Wire(self.vm, lambda: self._is_lost)
+        return Wire(self.vm, lambda: self._is_lost, lambda: self.raises_in)
 
 
 MakeMemoryNode = Callable[[Path], MemoryNode]

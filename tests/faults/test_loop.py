@@ -250,6 +250,29 @@ def test_a_step_that_has_undone_itself_is_not_undone_again(node: MemoryNode) -> 
     )
 
 
+def test_a_node_that_cannot_be_read_back_undoes_the_hop(node: MemoryNode) -> None:
+    """It answers, but with an exception: it is not lost, and the step has failed."""
+
+    def ask(title: str) -> None:
+        node.raises_in = "suspended" if title == "verify node" else None
+
+    node.notes.step = ask  # type: ignore[method-assign]
+    undone_for(node, "remote_exception")
+    require_one_release(node.vm, node.root, at_target=False)
+
+
+def test_a_node_that_does_not_count_its_clients_is_upgraded_all_the_same(node: MemoryNode) -> None:
+    """The number is shown; nothing rests on it."""
+
+    def ask(title: str) -> None:
+        node.raises_in = "connections"
+
+    node.notes.step = ask  # type: ignore[method-assign]
+    state = node.upgrade()
+    assert state.summary is not None
+    assert state.summary.connections_after is None
+
+
 # ---------------------------------------------------------------- looking at a restart
 
 

@@ -282,10 +282,12 @@ GUARDS = (
         was="        self.record(StepStarted(step=number, name=name, attempt=attempt, direction=direction))\n"
         "        begun = self.house.clock.steady_ns()\n"
         "        try:\n"
-        "            evidence = act(attempt)\n",
+        "            with _answered(step):\n"
+        "                evidence = act(attempt)\n",
         becomes="        begun = self.house.clock.steady_ns()\n"
         "        try:\n"
-        "            evidence = act(attempt)\n"
+        "            with _answered(step):\n"
+        "                evidence = act(attempt)\n"
         "            self.record(StepStarted(step=number, name=name, attempt=attempt, direction=direction))\n",
         tests=(_LOOP,),
     ),
