@@ -6,18 +6,16 @@ in `upgrade` goes on, or the same rollback. What cannot be finished is given up 
 
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path
 
 import msgspec
 
+from engine.aftermath import ended_with_its_vm
 from engine.errors import BadRequest, NodeUnreachable
 from engine.history import last_upgrade
-from engine.incarnation import is_alive, is_same, observation
-from engine.looks import is_staged
+from engine.incarnation import is_alive, is_same
 from engine.node.door import NodeFacts
 from engine.options import Options
 from engine.readback import live_sides
-from engine.release.deploy import remove_tree
 from engine.release.marker import read_marker
 from engine.release.package import Package
 from engine.rollback import (
@@ -29,18 +27,16 @@ from engine.rollback import (
 )
 from engine.run import House, Run, journal_need_bytes, leaving
 from engine.settle import reconcile, settle
-from engine.staging import discard_staging, restore_marker, tidy
+from engine.staging import discard_staging
 from engine.state import Phase, UpgradeState
-from engine.steps import DeployTarget, MakePermanent, from_record
+from engine.steps import DeployTarget
 from engine.upgrade import UNTOUCHED, go_on, prepare
 from journal.door import Entries
 from journal.events import (
     Direction,
-    NodeRestarted,
     RollbackStarted,
     UpgradeInterrupted,
     UpgradeResumed,
-    UpgradeSucceeded,
 )
 
 
@@ -188,7 +184,7 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
         refuse_past_no_return(run)
     vm, facts = vm_now(run)
     if vm in (Vm.RESTARTED, Vm.DEAD):
-        return _after_vm_death(run, facts)
+        return ended_with_its_vm(run, facts)
     if facts is None:
         return _given_up(run, "no node was ever reached", runs_now="nothing; nothing was changed")
     with leaving(UNCHANGED):
@@ -247,62 +243,3 @@ def _given_up(run: Run, why: str, *, runs_now: str = UNTOUCHED) -> UpgradeState:
     discard_staging(run)
     run.record(UpgradeInterrupted(why=why, runs_now=runs_now))
     return run.state
-
-
-def _after_vm_death(run: Run, facts: NodeFacts | None) -> UpgradeState:
-    """The live changes died with the VM: what is left are files."""
-    if facts is not None:
-        run.record(NodeRestarted(node=observation(facts)))
-    if _was_made_permanent(run):
-        return _succeeded_by_restart(run)
-    _remove_files(run, facts)
-    boots = read_marker(run.house.place.root).version or "the base release"
-    runs_now = facts.running_version if facts else f"nothing; the next start boots {boots}"
-    run.record(
-        UpgradeInterrupted(
-            why="the VM ended during the upgrade and its live changes with it",
-            runs_now=runs_now or "a node that does not tell its version",
-        )
-    )
-    return run.state
-
-
-def _was_made_permanent(run: Run) -> bool:
-    """The last step was done, and only the record of the end is missing."""
-    plan = run.state.plan
-    return (
-        plan is not None
-        and run.state.phase == Phase.CHANGING
-        and run.house.place.tree(plan.target_version).is_dir()
-        and read_marker(run.house.place.root).version == plan.target_version
-    )
-
-
-def _succeeded_by_restart(run: Run) -> UpgradeState:
-    for number, step in run.state.steps_to_do():
-        assert isinstance(step, MakePermanent), "the marker is written by the last step"
-        run.observed(number, step, "do", note="the marker names the target")
-    tidy(run)
-    run.record(UpgradeSucceeded(took_us=0))
-    return run.state
-
-
-def _remove_files(run: Run, facts: NodeFacts | None) -> None:
-    place = run.house.place
-    for record in run.state.records:
-        step = from_record(record)
-        if isinstance(step, MakePermanent) and run.state.outcome(record.number, "do"):
-            restore_marker(run)
-    for record in run.state.records:
-        step = from_record(record)
-        if isinstance(step, DeployTarget) and run.state.left_something(record.number):
-            _remove_tree(run, place.tree(step.version), facts)
-    tidy(run)
-
-
-def _remove_tree(run: Run, tree: Path, facts: NodeFacts | None) -> None:
-    """Only the one of this upgrade, and only when it neither runs nor boots next."""
-    runs = facts is not None and facts.boot_tree == str(tree)
-    boots_next = read_marker(run.house.place.root).version == tree.name
-    if not (runs or boots_next or is_staged(run)):
-        remove_tree(tree)
