@@ -7,8 +7,10 @@ import typer
 
 from cli.asking import agreed
 from cli.context import Context
+from engine.errors import RelupError
 
 if TYPE_CHECKING:
+    from engine.place import Place
     from journal.events import Head
 
 commands = typer.Typer(help="Prove, export or begin anew the node's journal.", no_args_is_help=True)
@@ -114,22 +116,72 @@ def export(
 def fresh(
     context: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", help="Begin anew without asking.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Also while a sound journal knows an unfinished upgrade.")
+    ] = False,
 ) -> None:
-    """Begin a new journal beside a damaged one. The old one is kept aside, and the new one names its head."""
+    """Begin a new journal beside a damaged one. The old one is kept aside, and the new one names its head.
+
+    A sound journal with an unfinished upgrade is not put aside: without it nobody can recover that upgrade.
+    """
+    try:
+        _begin_anew(context.obj, yes=yes, forget=forget)
+    except RelupError as error:
+        context.obj.fail(error)
+
+
+def _begin_anew(shown: Context, *, yes: bool, forget: bool) -> None:
     from cli.user import become, owner_of
     from engine.clock import SystemClock
     from engine.lock import held
     from journal.opening import start_fresh
 
-    shown: Context = context.obj
     place = shown.place
+    forgotten = _forgotten(place, forget=forget)
+    if forgotten is not None:
+        shown.output.line(forgotten)
     if not yes and not agreed("Begin a new journal and put the present one aside?"):
         shown.output.line("nothing was changed")
         shown.output.answer({"aside": None}, node=None)
         return
     become(owner_of(place.root))
     with held(place.lock, command="relup journal fresh"):
+        _forgotten(place, forget=forget)
         store, aside = start_fresh(place.journal, clock=SystemClock().now_ns, node=None, root=str(place.root))
         store.close()
     shown.output.line(f"a new journal begins; the old one lies in {aside}")
     shown.output.answer({"aside": str(aside)}, node=None)
+
+
+def _forgotten(place: "Place", *, forget: bool) -> str | None:
+    """What a new journal would not know any more, as a sentence; None where the old one says nothing for sure.
+
+    Raises:
+        UpgradeOpen: The old one is sound and knows an unfinished upgrade, and that was not to be forgotten.
+    """
+    from engine.survey import UpgradeOpen
+    from engine.upgrade import refuse_if_open
+    from journal.errors import JournalError
+    from journal.reader import read
+    from projections.replay import current_facts
+
+    history = read(place.journal)
+    try:
+        identity = history.identity()
+        facts = current_facts(history, use_snapshot=False)
+        if identity is None or identity.root != str(place.root):
+            return None
+        refuse_if_open(history)
+    except JournalError:
+        return None
+    except UpgradeOpen as unfinished:
+        if forget:
+            return f"{unfinished.happened} The new journal does not know it: nobody can recover it any more."
+        unfinished.next += " 'relup journal fresh --forget' gives it up."
+        raise
+    if not facts.standing:
+        return None
+    return (
+        f"The hop to {facts.standing[-1].target_version} lives in the VM until its restart. The new journal does "
+        "not know it: 'relup rollback' and 'relup verify' cannot speak of it any more."
+    )
