@@ -7,6 +7,7 @@ proof of anything but this: whatever it names was once acknowledged and must sti
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
@@ -27,8 +28,12 @@ class HeadNote:
         self._file = os.fdopen(os.open(folder / FILE, flags, 0o600), "r+b", buffering=0)
 
     def write(self, seq: int, chain_hash: bytes) -> None:
-        """Note a record that is durable; one write in place, not waited for."""
-        os.pwrite(self._file.fileno(), b"%020d %s\n" % (seq, chain_hash.hex().encode()), 0)
+        """Note a record that is durable; one write in place, not waited for.
+
+        A note that cannot be written is an older note: the record it would name is acknowledged all the same.
+        """
+        with suppress(OSError):
+            os.pwrite(self._file.fileno(), b"%020d %s\n" % (seq, chain_hash.hex().encode()), 0)
 
     def settle(self) -> None:
         """Wait until the note is durable too."""

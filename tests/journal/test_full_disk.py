@@ -1,5 +1,6 @@
 """A full disk: on a real small filesystem where that can be mounted, and injected where it cannot."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import lmdb
 import pytest
 
 from journal.ballast import FILE
-from journal.errors import JournalDamaged, JournalFull
+from journal.errors import JournalDamaged, JournalError, JournalFull, JournalPlace
 from journal.events import StepFailed, UpgradeId
 from journal.opening import create_or_open
 from journal.reader import read
@@ -135,6 +136,36 @@ def test_the_reserve_is_real_blocks_and_goes_when_it_is_released(store: Store) -
     store.release()
     assert not (store.folder / FILE).exists()
     store.release()
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, JournalFull), (errno.EROFS, JournalPlace)], ids=["full", "other"]
+)
+def test_a_ballast_that_cannot_even_be_opened_is_an_error_of_the_journal(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[JournalError]
+) -> None:
+    """A new file needs a block too, and a disk may be read only by then."""
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("journal.ballast.os.open", fail)
+    with pytest.raises(expected):
+        store.reserve(100_000)
+
+
+def test_a_record_is_acknowledged_also_when_its_note_cannot_be_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is durable by then: the note is a hint, and an older one claims nothing wrong."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("journal.head_note.os.pwrite", fail)
+        entry = store.append(BULKY, upgrade_id=U)
+    assert list(read(store.folder).entries())[-1] == entry
 
 
 def fail_writes(store: Store, error: lmdb.Error, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
