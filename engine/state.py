@@ -20,7 +20,6 @@ from journal.events import (
     HistoryCleared,
     JournalOpened,
     MarkerRemoved,
-    MarkerRestored,
     NodeObservation,
     NodeObserved,
     NodeRestarted,
@@ -240,7 +239,7 @@ def _after(state: UpgradeState, event: AnyEvent) -> UpgradeState:
             return replace(state, phase=Phase.ENDED)
         case JournalOpened() | UpgradeRequested() | NodeRestarted() | HistoryCleared():
             return state
-        case MarkerRemoved() | MarkerRestored() | TreeRemoved():
+        case MarkerRemoved() | TreeRemoved():
             return state
     assert_never(event)
 

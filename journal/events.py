@@ -267,11 +267,6 @@ class MarkerRemoved(Event, frozen=True, tag="MarkerRemoved"):
     by: Requester
 
 
-class MarkerRestored(Event, frozen=True, tag="MarkerRestored"):
-    version: str
-    by: Requester
-
-
 class TreeRemoved(Event, frozen=True, tag="TreeRemoved"):
     path: str
     bytes: int
@@ -306,7 +301,6 @@ AnyEvent = (
     | UpgradeResumed
     | NodeRestarted
     | MarkerRemoved
-    | MarkerRestored
     | TreeRemoved
     | HistoryCleared
 )

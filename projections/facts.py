@@ -18,7 +18,6 @@ from journal.events import (
     HistoryCleared,
     JournalOpened,
     MarkerRemoved,
-    MarkerRestored,
     NodeObservation,
     NodeObserved,
     NodeRestarted,
@@ -253,10 +252,6 @@ def _remove_marker(facts: Facts, entry: Entry, event: MarkerRemoved) -> None:
     facts.marker = None
 
 
-def _restore_marker(facts: Facts, entry: Entry, event: MarkerRestored) -> None:
-    facts.marker = event.version
-
-
 def _open_journal(facts: Facts, entry: Entry, event: JournalOpened) -> None:
     facts.journal_id, facts.node, facts.root = event.journal_id, event.node, event.root
 
@@ -285,7 +280,6 @@ MEANINGS: dict[type, Meaning | None] = {
     UpgradeSucceeded: _ends_as("success"),
     NodeRestarted: _restart,
     MarkerRemoved: _remove_marker,
-    MarkerRestored: _restore_marker,
     TreeRemoved: None,
     JournalOpened: _open_journal,
     HistoryCleared: _clear,

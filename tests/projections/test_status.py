@@ -7,7 +7,6 @@ import pytest
 from journal.events import (
     AnyEvent,
     MarkerRemoved,
-    MarkerRestored,
     NodeObservation,
     NodeRestarted,
     UpgradeFailed,
@@ -178,12 +177,11 @@ def test_every_prefix_of_every_story_has_a_line() -> None:
 
 
 def test_the_marker_is_what_relup_last_made_of_it() -> None:
-    """By a hop, its undoing, a removal and a restoring."""
+    """By a hop, its undoing, a removal."""
     assert facts_of(told(success)).marker == "5.10.5"
     assert facts_of(told(rolled_back_on_request)).marker is None
     removed: Story = [*told(success), (None, MarkerRemoved(version="5.10.5", by=BY))]
     assert facts_of(removed).marker is None
-    assert facts_of([*removed, (None, MarkerRestored(version="5.10.4", by=BY))]).marker == "5.10.4"
 
 
 def test_the_failure_of_a_rolled_back_attempt_is_kept_whichever_entry_came_last() -> None:
