@@ -340,6 +340,47 @@ GUARDS = (
         becomes="        pass\n",
         tests=(_LOOP,),
     ),
+    *(
+        Guard(
+            keeps=f"an old release is not called whole while {what}",
+            file="engine/readback.py",
+            was="    return differences(run.node, old) + _not_running(run.node, restarted) + _suspended(run.node)\n",
+            becomes=f"    return differences(run.node, old) + {left}\n",
+            tests=(_LOOP,),
+        )
+        for what, left in (
+            ("an application of it does not run", "_suspended(run.node)"),
+            ("a process stands still", "_not_running(run.node, restarted)"),
+        )
+    ),
+    Guard(
+        keeps="another VM's code ends no step",
+        file="engine/settle.py",
+        was="    require_same(run.state.node, run.node.observe())\n",
+        becomes="",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="another VM's code is no rollback",
+        file="engine/rollback.py",
+        was="    require_same(run.state.node, run.node.observe())\n",
+        becomes="",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="a restart that cannot be seen is not seen",
+        file="engine/looks.py",
+        was="    if same_code and before in (None, after):\n",
+        becomes="    if False:\n",
+        tests=(_LOOP,),
+    ),
+    Guard(
+        keeps="a rollback takes away no tree that it did not deploy",
+        file="engine/looks.py",
+        was="    if isinstance(step, DeployTarget) and is_staged(run):\n",
+        becomes="    if False:\n",
+        tests=("tests/faults/test_tree_in_the_way.py",),
+    ),
     Guard(
         keeps="a rollback takes the marker back",
         file="engine/hands.py",
