@@ -87,10 +87,14 @@ class FillingJournal:
 
 
 class Notes(Silent):
-    """Keeps what the operator would read on the screen."""
+    """Keeps what the operator would read on the screen; `at_step` is called with the title of each step."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.at_step: Callable[[str], None] = lambda _: None
+
+    def step(self, title: str, *, total: int | None = None, unit: str = "") -> None:
+        self.at_step(title)
 
     def note(self, text: str) -> None:
         self.lines.append(text)
