@@ -210,13 +210,14 @@ class Context:
 
     def asked_versions(self) -> "tuple[Versions, NodeUnreachable | None]":
         """The same, and why the node could not be asked, if so: reading commands work either way."""
-        from engine.truth import versions
+        from engine.truth import hashed_ahead, versions
 
-        try:
-            with closing(self.connect()) as node:
-                return versions(self.place, node), None
-        except NodeUnreachable as error:
-            return versions(self.place, None), error
+        with hashed_ahead(self.place) as ahead:
+            try:
+                with closing(self.connect()) as node:
+                    return versions(self.place, node, ahead=ahead), None
+            except NodeUnreachable as error:
+                return versions(self.place, None), error
 
     def fail(
         self, error: "RelupError | JournalError", *, fields: dict[str, object] | None = None

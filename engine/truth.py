@@ -5,6 +5,7 @@ node's own word stands beside it. Reads files and asks the node; changes nothing
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from engine.errors import RelupError
 from engine.node.door import Node, NodeFacts
 from engine.place import Place
 from engine.release.beam import file_md5s
+from engine.release.hashing import Hashing, hashing
 from engine.release.marker import read_marker
 from engine.release.tree import ReleaseTree
 from engine.release.version import parse_version
@@ -52,15 +54,26 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     troubles: tuple[str, ...] = ()
 
 
-def versions(place: Place, node: Node | None) -> Versions:
-    """The facts as they are now; `node` None when it is down or cannot be asked."""
+def hashed_ahead(place: Place) -> AbstractContextManager[Hashing | None]:
+    """Begin to hash the tree that runs most likely, for `versions`: the one that was deployed last, else the base."""
+    marked = read_marker(place.root).version
+    return hashing(place.tree(marked) if marked else place.root)
+
+
+def versions(place: Place, node: Node | None, *, ahead: Hashing | None = None) -> Versions:
+    """The facts as they are now.
+
+    Args:
+        node: None when it is down or cannot be asked.
+        ahead: What was begun by `hashed_ahead`.
+    """
     trees, troubles = known_trees(place)
     base = trees.get(place.root)
     facts = node.observe() if node else None
     marker = read_marker(place.root)
     next_boot, marker_troubles = _next_boot(place, trees)
     booted = trees.get(Path(facts.boot_tree)) if facts else None
-    live = live_release(node, facts, trees) if node and facts else None
+    live = live_release(node, facts, trees, ahead=ahead) if node and facts else None
     return Versions(
         base=str(base.version) if base else None,
         live=live,
@@ -92,8 +105,14 @@ def _deployed(place: Place) -> list[Path]:
     )
 
 
-def live_release(node: Node, facts: NodeFacts, trees: Mapping[Path, ReleaseTree]) -> LiveRelease:
-    """The tree whose modules are the loaded ones. The one the node names is tried first."""
+def live_release(
+    node: Node, facts: NodeFacts, trees: Mapping[Path, ReleaseTree], *, ahead: Hashing | None = None
+) -> LiveRelease:
+    """The tree whose modules are the loaded ones. The one the node names is tried first.
+
+    Args:
+        ahead: A tree that is being hashed already.
+    """
     loaded = node.module_md5s()
     likely = sorted(
         trees.values(),
@@ -102,7 +121,8 @@ def live_release(node: Node, facts: NodeFacts, trees: Mapping[Path, ReleaseTree]
     closest: ReleaseTree | None = None
     drifted: list[str] = []
     for tree in likely:
-        differing = drift(tree, loaded)
+        md5s = ahead.md5s() if ahead is not None and ahead.root == tree.root else None
+        differing = drift(tree, loaded, md5s=md5s)
         if closest is None or len(differing) < len(drifted):
             closest, drifted = tree, differing
         if not differing:
@@ -132,10 +152,17 @@ def _replaced(node: Node, trees: Iterable[Path], drifted: Mapping[str, str]) -> 
     )
 
 
-def drift(tree: ReleaseTree, loaded: Mapping[str, str]) -> list[str]:
-    """The loaded modules of a release that are not the tree's."""
-    files = {module: file for module, file in tree.modules.items() if module in loaded}
-    return [module for module, md5 in file_md5s(files).items() if md5 != loaded[module]]
+def drift(
+    tree: ReleaseTree, loaded: Mapping[str, str], *, md5s: Mapping[str, str] | None = None
+) -> list[str]:
+    """The loaded modules of a release that are not the tree's.
+
+    Args:
+        md5s: Those of the tree's modules, where they are known.
+    """
+    if md5s is None:
+        md5s = file_md5s({module: file for module, file in tree.modules.items() if module in loaded})
+    return [module for module, md5 in md5s.items() if loaded.get(module, md5) != md5]
 
 
 def _next_boot(place: Place, trees: Mapping[Path, ReleaseTree]) -> tuple[str | None, list[str]]:
