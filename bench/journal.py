@@ -322,11 +322,10 @@ def _environment() -> dict[str, str]:
 def _peak_memory(large: Path, events: int) -> Row:
     """The largest of the two processes of a full replay, mapped pages counted."""
     program = (
-        "import re, resource, sys\nfrom pathlib import Path\nfrom journal.reader import read\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom bench.memory import peak_mib\n"
+        "from journal.reader import read\n"
         "from projections.facts import Facts, fold\nfold(read(Path(sys.argv[1])).entries(), Facts())\n"
-        # Not ru_maxrss of this process: an exec inherits that of the process before.
-        "own = int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
-        "print(max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))"
+        "print(max(peak_mib(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(large)],
@@ -336,7 +335,7 @@ def _peak_memory(large: Path, events: int) -> Row:
         capture_output=True,
         text=True,
     )
-    peak = int(done.stdout) / 1024
+    peak = float(done.stdout)
     return Row(
         name=f"journal: replay peak memory, {events} events",
         value=peak,

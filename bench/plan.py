@@ -4,7 +4,6 @@ Measured is what a plan does with files: both trees read, every module compared,
 findings made. The node's part is a few calls (see the bench of the node).
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bench.big_trees import make_trees
+from bench.memory import peak_mib
 from bench.rows import Row
 from engine.release.analysis import case_of, findings_of
 from engine.release.comparison import compare_trees
@@ -106,7 +106,7 @@ def _measure(old: Path, new: Path, hop: Path) -> Measured:
         comparison_s=compared - begun,
         plan_s=ended - begun,
         plan_cpu_s=time.process_time() - begun_cpu,
-        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_mib=peak_mib(),
         changed=len(comparison.changed),
         findings=len(findings),
     )

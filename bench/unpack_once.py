@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench.memory import peak_mib
 from engine.release.deploy import deploy_tree
 from engine.release.package import open_package
 
@@ -23,13 +24,7 @@ def main(tarball: Path, root: Path, *options: str) -> None:
     if "--deploy" in options:
         deploy_tree(staging, root / "relup" / "5.10.5", manifest=manifest, low_priority=low)
     taken = time.perf_counter() - began
-    print(json.dumps({"seconds": taken, "peak_mib": _peak_mib(), "files": len(manifest.files)}))
-
-
-def _peak_mib() -> float:
-    """VmHWM: ru_maxrss would also hold the peak of the process that started this one."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    print(json.dumps({"seconds": taken, "peak_mib": peak_mib(), "files": len(manifest.files)}))
 
 
 if __name__ == "__main__":
