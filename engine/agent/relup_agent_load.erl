@@ -100,33 +100,36 @@ in_turn([Beam | Rest], Prepared, Counts, Options, Tell) ->
             {not_done, load_failed, Text, maps:get(switched, Counts)}
     end;
 in_turn([], Prepared, Counts, Options, Tell) ->
-    batches(Prepared, 1, Counts#{base_us => none}, Options, Tell).
+    batches(Prepared, 1, Counts, none, Options, Tell).
 
-%% A switch has a cost of its own (the first one, of a single module, shows how much) and one for each module;
-%% both grow with the number of all functions that the VM exports. Batches are as large as the budget allows,
-%% but not so small that little more than the first cost is paid again and again.
-batches([], _, Counts, _, _) ->
+%% A switch has a cost of its own and one for each module; both grow with the number of all functions that
+%% the VM exports, and both vary. Batches are so large that a usual one takes a good half of the budget, and
+%% not so small that little more than the first cost is paid again and again.
+batches([], _, Counts, _, _, _) ->
     {done, Counts};
-batches(Prepared, Size, Counts, Options, Tell) ->
+batches(Prepared, Size, Counts, Costs, Options, Tell) ->
     {Batch, Rest} = lists:split(min(Size, length(Prepared)), Prepared),
     Modules = [element(1, P) || P <- Batch],
     case switch_together(Batch, Options) of
         {ok, Us} ->
-            Base = base(Us, Counts),
-            Next = next_size(Size, Us, Base, maps:get(max_stall_us, Options)),
-            batches(Rest, Next, counted(Modules, Us, Counts#{base_us := Base}, Tell), Options, Tell);
+            Learnt = learnt(Costs, length(Batch), Us),
+            Next = next_size(Size, Learnt, maps:get(max_stall_us, Options)),
+            batches(Rest, Next, counted(Modules, Us, Counts, Tell), Learnt, Options, Tell);
         {error, Text} ->
             {not_done, load_failed, Text, maps:get(switched, Counts)}
     end.
 
-base(Us, #{base_us := none}) -> Us;
-base(_, #{base_us := Base}) -> Base.
+%% The first switch, of a single module, shows the cost of its own; each later one that of a module, of which
+%% the dearest is forgotten slowly: what was dear once is dear again.
+learnt(none, 1, Us) ->
+    {Us, 1};
+learnt({BaseUs, ModuleUs}, Count, Us) ->
+    {BaseUs, max(max(1, (Us - BaseUs) div Count), ModuleUs * 9 div 10)}.
 
-next_size(1, _, _, _) ->
+next_size(1, _, _) ->
     8;
-next_size(Size, Us, Base, BudgetUs) ->
-    ModuleUs = max(1, (Us - Base) div Size),
-    Fitting = (BudgetUs * 9 div 10 - Base) div ModuleUs,
+next_size(Size, {BaseUs, ModuleUs}, BudgetUs) ->
+    Fitting = (BudgetUs * 6 div 10 - BaseUs) div ModuleUs,
     max(4, min(Fitting, Size * 2)).
 
 counted(Modules, Us, Counts, Tell) ->
