@@ -62,6 +62,8 @@ def remove(house: House, items: list[Removable]) -> None:
         JournalFull: There is no room to write it down; nothing was changed.
         BadPlace: A file operation failed; those before it are gone, and written down.
     """
+    if not items:
+        return
     with leaving(UNCHANGED):
         house.journal.reserve(len(items) * ENTRY_BYTES)
     try:

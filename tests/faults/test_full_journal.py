@@ -232,6 +232,8 @@ def test_nothing_is_cleaned_away_without_room_to_write_it_down(
     node.upgrade()
     spare = node.place.tree("5.10.3")
     shutil.copytree(node.place.tree(TARGET), spare)
+    node.vm.die()
+    node.vm.start()
     node.disk.entries_left = 0
     refused = told(node, MemoryNode.clean)
     assert refused is not None
