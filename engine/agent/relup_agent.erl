@@ -102,7 +102,7 @@ start_purging(#desk{to_purge = []} = Desk) ->
     Desk;
 start_purging(#desk{to_purge = Modules} = Desk) ->
     %% A purge costs about ten microseconds per process and module.
-    Purging = spawn_monitor(fun() -> relup_agent_load:soft_purge(Modules, 2) end),
+    Purging = spawn_monitor(fun() -> relup_agent_slot:soft_purge(Modules, 2) end),
     Desk#desk{purging = Purging}.
 
 %% A step frees the old slots it needs by itself; what remains is taken up after it.

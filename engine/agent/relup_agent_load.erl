@@ -1,11 +1,11 @@
-%% Makes code live: read and checked, prepared, switched in batches; and the old slot kept free without murder.
+%% Makes code live: read and checked, prepared, switched in batches. Its old slot is relup_agent_slot's.
 %%
 %% Nothing here knows of processes' states. A module file is `{Module, File, Md5}` (atom, string, 16 bytes).
 %% Failures are `{not_done, Name, Text}`; whoever calls adds what is live.
 
 -module(relup_agent_load).
 
--export([read/1, load/3, ready/1, switch/1, clear_old/2, killed/1, delete/1, live/1, soft_purge/2, text/2, hex/1]).
+-export([read/1, load/3, ready/1, switch/1, delete/1, live/1, text/2, hex/1]).
 
 %% ---------------------------------------------------------------- reading
 
@@ -70,7 +70,7 @@ with_skipped({done, Counts}, Skipped) -> {done, Counts#{skipped => Skipped}};
 with_skipped(NotDone, _) -> NotDone.
 
 load_read(Beams, Options, Tell) ->
-    case clear_old([M || {M, _, _} <- Beams], Options) of
+    case relup_agent_slot:clear_old([M || {M, _, _} <- Beams], Options) of
         {ok, Killed} -> load_clear(Beams, Killed, Options, Tell);
         {not_done, Name, Text} -> {not_done, Name, Text, []}
     end.
@@ -193,7 +193,7 @@ switch_together(Ready, Options) ->
             {ok, now_us() - Start};
         {error, Errors} ->
             NotPurged = [M || {M, not_purged} <- Errors],
-            case length(NotPurged) =:= length(Errors) andalso clear_old(NotPurged, Options) of
+            case length(NotPurged) =:= length(Errors) andalso relup_agent_slot:clear_old(NotPurged, Options) of
                 {ok, _} -> switch_together(Ready, Options);
                 _ -> {error, text("the VM refuses the switch: ~tp", [lists:sublist(Errors, 5)])}
             end
@@ -215,77 +215,6 @@ switch_alone({Module, File, Beam}) ->
 delete(Modules) ->
     Loaded = [M || M <- Modules, live(M) =/= undefined],
     [M || M <- Loaded, code:delete(M)].
-
-%% ---------------------------------------------------------------- the old slot
-
-%% Frees the old slot of every module: soft purges, nudges those who linger, waits; kills only when told to.
-%% {ok, Killed} with Killed as relup_agent_walk:seen/1 gives it, or {not_done, lingering_processes, Text}.
-clear_old(Modules, Options) ->
-    clear_old(Modules, Options, 0).
-
-clear_old(Modules, Options, WaitedMs) ->
-    Timeout = maps:get(blocker_timeout_ms, Options),
-    case [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)] of
-        [] ->
-            {ok, []};
-        Held when WaitedMs < Timeout ->
-            WaitedMs =:= 0 andalso nudge(Held),
-            timer:sleep(50),
-            clear_old(Held, Options, WaitedMs + 50);
-        Held ->
-            held(Held, relup_agent_walk:in_old_code(Held), Options)
-    end.
-
-held(Modules, Found, Options) ->
-    Lingering = lists:ukeysort(1, Found),
-    case maps:get(kill_blockers, Options) of
-        true ->
-            Seen = relup_agent_walk:seen(Lingering),
-            [exit(Pid, kill) || {Pid, _} <- Lingering],
-            timer:sleep(10),
-            [code:purge(M) || M <- Modules],
-            {ok, Seen};
-        false ->
-            Seen = relup_agent_walk:seen(lists:sublist(Lingering, 10)),
-            {not_done, lingering_processes, lingering_text(length(Lingering), Modules, Seen)}
-    end.
-
-lingering_text(Count, Modules, Seen) ->
-    Names = [[Pid, " ", Name, " in ", M] || {Pid, Name, M, _} <- Seen],
-    text("~w processes still run old code of ~ts: ~ts", [
-        Count,
-        lists:join(", ", [atom_to_binary(M, utf8) || M <- lists:sublist(Modules, 10)]),
-        lists:join("; ", Names)
-    ]).
-
-%% Those killed, as a report names the ended.
-killed(Seen) ->
-    [{Pid, Name, <<"killed: it ran old code of ", Module/binary>>, Client} || {Pid, Name, Module, Client} <- Seen].
-
-%% An idle special process re-enters its loop by a full call after any system message, even an unknown one.
-%% The answer goes to nobody. Who was not started by proc_lib gets none: it would keep it in its mailbox.
-nudge(Modules) ->
-    Nobody = spawn(fun() -> ok end),
-    Pids = lists:usort([Pid || {Pid, _} <- relup_agent_walk:in_old_code(Modules)]),
-    [Pid ! {system, {Nobody, relup_nudge}, relup_nudge} || Pid <- Pids, is_special(Pid)].
-
-is_special(Pid) ->
-    case process_info(Pid, dictionary) of
-        {dictionary, Dictionary} -> lists:keymember('$ancestors', 1, Dictionary);
-        undefined -> false
-    end.
-
-%% In the background after a switch: one module after the other, resting as long as each took; soft only.
-soft_purge(Modules, RestFactor) ->
-    lists:foreach(
-        fun(Module) ->
-            Start = erlang:monotonic_time(millisecond),
-            erlang:check_old_code(Module) andalso code:soft_purge(Module),
-            Took = erlang:monotonic_time(millisecond) - Start,
-            timer:sleep(Took * RestFactor)
-        end,
-        Modules
-    ).
 
 %% ---------------------------------------------------------------- words
 

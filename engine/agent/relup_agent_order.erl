@@ -114,14 +114,14 @@ load_modules(Files, Remove, Options) ->
     end.
 
 remove(Remove, Options, Killed, Switched, Counts) ->
-    case relup_agent_load:clear_old(Remove, Options) of
+    case relup_agent_slot:clear_old(Remove, Options) of
         {ok, KilledToo} ->
             Deleted = relup_agent_load:delete(Remove),
             relup_agent:purge_later(Switched ++ Deleted),
             Kept = maps:with([modules, skipped, batches, worst_stall_us], Counts),
             {done, Kept#{
                 modules => maps:get(modules, Counts) + length(Deleted),
-                ended => relup_agent_load:killed(Killed ++ KilledToo)
+                ended => relup_agent_slot:killed(Killed ++ KilledToo)
             }};
         {not_done, Name, Text} ->
             not_done(Name, Text, Switched =:= [])

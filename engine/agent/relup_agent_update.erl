@@ -83,7 +83,7 @@ ready_old(_, {Module, File, _}, _) ->
         relup_agent_load:text("~ts is not what runs as ~ts: there would be no way back", [File, Module])}.
 
 clear(#{module := {Module, _, _}} = Order) ->
-    case relup_agent_load:clear_old([Module], Order) of
+    case relup_agent_slot:clear_old([Module], Order) of
         {ok, Killed} ->
             relup_agent_section:write(killed, Killed),
             gather(Order);
@@ -199,7 +199,7 @@ take_back(#{rows := Rows} = Order) ->
 
 unswitch(#{module := {Module, _, _}} = Order) ->
     stage(unswitching),
-    Cleared = relup_agent_load:clear_old([Module], #{blocker_timeout_ms => 500, kill_blockers => false}),
+    Cleared = relup_agent_slot:clear_old([Module], #{blocker_timeout_ms => 500, kill_blockers => false}),
     case Cleared =:= {ok, []} andalso relup_agent_load:switch(relup_agent_section:value(ready_old)) of
         {ok, _} -> back_off(Order, code_change_failed, failure_text(Order));
         _ -> forward(Order)

@@ -128,14 +128,14 @@ GUARDS = (
     ),
     Guard(
         keeps="processes in old code are waited for and named, not killed",
-        file="engine/agent/relup_agent_load.erl",
+        file="engine/agent/relup_agent_slot.erl",
         was="    case [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)] of\n",
         becomes="    case [M || M <- Modules, erlang:check_old_code(M), code:purge(M), false] of\n",
         tests=(_LOAD,),
     ),
     Guard(
         keeps="an idle process is nudged out of old code",
-        file="engine/agent/relup_agent_load.erl",
+        file="engine/agent/relup_agent_slot.erl",
         was="            WaitedMs =:= 0 andalso nudge(Held),\n",
         becomes="",
         tests=(_LOAD,),

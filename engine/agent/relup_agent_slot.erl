@@ -1,0 +1,76 @@
+%% The place where the VM keeps a module's old code, emptied without murder: soft purges, nudges, patience.
+%%
+%% A module cannot be switched while it is taken. Only those that are told to be are killed, and they are named.
+
+-module(relup_agent_slot).
+
+-export([clear_old/2, killed/1, soft_purge/2]).
+
+%% Frees the old slot of every module: soft purges, nudges those who linger, waits; kills only when told to.
+%% {ok, Killed} with Killed as relup_agent_walk:seen/1 gives it, or {not_done, lingering_processes, Text}.
+clear_old(Modules, Options) ->
+    clear_old(Modules, Options, 0).
+
+clear_old(Modules, Options, WaitedMs) ->
+    Timeout = maps:get(blocker_timeout_ms, Options),
+    case [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)] of
+        [] ->
+            {ok, []};
+        Held when WaitedMs < Timeout ->
+            WaitedMs =:= 0 andalso nudge(Held),
+            timer:sleep(50),
+            clear_old(Held, Options, WaitedMs + 50);
+        Held ->
+            held(Held, relup_agent_walk:in_old_code(Held), Options)
+    end.
+
+held(Modules, Found, Options) ->
+    Lingering = lists:ukeysort(1, Found),
+    case maps:get(kill_blockers, Options) of
+        true ->
+            Seen = relup_agent_walk:seen(Lingering),
+            [exit(Pid, kill) || {Pid, _} <- Lingering],
+            timer:sleep(10),
+            [code:purge(M) || M <- Modules],
+            {ok, Seen};
+        false ->
+            Seen = relup_agent_walk:seen(lists:sublist(Lingering, 10)),
+            {not_done, lingering_processes, lingering_text(length(Lingering), Modules, Seen)}
+    end.
+
+lingering_text(Count, Modules, Seen) ->
+    Names = [[Pid, " ", Name, " in ", M] || {Pid, Name, M, _} <- Seen],
+    relup_agent_load:text("~w processes still run old code of ~ts: ~ts", [
+        Count,
+        lists:join(", ", [atom_to_binary(M, utf8) || M <- lists:sublist(Modules, 10)]),
+        lists:join("; ", Names)
+    ]).
+
+%% Those killed, as a report names the ended.
+killed(Seen) ->
+    [{Pid, Name, <<"killed: it ran old code of ", Module/binary>>, Client} || {Pid, Name, Module, Client} <- Seen].
+
+%% An idle special process re-enters its loop by a full call after any system message, even an unknown one.
+%% The answer goes to nobody. Who was not started by proc_lib gets none: it would keep it in its mailbox.
+nudge(Modules) ->
+    Nobody = spawn(fun() -> ok end),
+    Pids = lists:usort([Pid || {Pid, _} <- relup_agent_walk:in_old_code(Modules)]),
+    [Pid ! {system, {Nobody, relup_nudge}, relup_nudge} || Pid <- Pids, is_special(Pid)].
+
+is_special(Pid) ->
+    case process_info(Pid, dictionary) of
+        {dictionary, Dictionary} -> lists:keymember('$ancestors', 1, Dictionary);
+        undefined -> false
+    end.
+
+%% In the background after a switch: one module after the other, resting as long as each took; soft only.
+soft_purge(Modules, RestFactor) ->
+    lists:foreach(
+        fun(Module) ->
+            Start = erlang:monotonic_time(millisecond),
+            erlang:check_old_code(Module) andalso code:soft_purge(Module),
+            Took = erlang:monotonic_time(millisecond) - Start,
+            timer:sleep(Took * RestFactor)
+        end,
+        Modules
+    ).
