@@ -29,7 +29,8 @@ order({change_code, Order}, Nth) ->
 order({restart_application, Application, Files, Remove, Options}, _) ->
     relup_agent_application:restart(Application, Files, Remove, Options, tell(modules));
 order({call_function, _, _, _, _}, Nth) when Nth > 1 ->
-    not_done(call_failed, <<"the agent's worker died during the call; it is not called again">>, true);
+    Text = <<"the agent's worker died during the call, which may have done its work or still be at it">>,
+    not_done(call_failed, Text, false);
 order({call_function, Module, Function, Arguments, TimeoutMs}, _) ->
     call_function(Module, Function, Arguments, TimeoutMs).
 

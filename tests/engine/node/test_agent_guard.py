@@ -5,9 +5,8 @@ as long as the test needs; then one of the agent's processes is killed by its pi
 process is called: it must answer, and with a state that fits the code.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from engine.node.errors import AgentBusy, ConnectionLost
 from engine.node.vm import Vm
 from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.watched_order import WatchedOrder, kill, member, stage, until
 
 COUNT = 60
 STEP = StepKey(upgrade_id="guarded", step=1, attempt=1, direction="do")
@@ -52,48 +52,6 @@ def up(node: BareNode) -> ChangeCode:
         extra=Atom("grown"),
         suspend_timeout_ms=20_000,
     )
-
-
-class Update:
-    """An update that runs in a thread of its own."""
-
-    def __init__(self, vm: Vm, order: ChangeCode) -> None:
-        self.answer: Any = None
-        self._thread = threading.Thread(target=self._run, args=(vm, order), daemon=True)
-        self._thread.start()
-
-    def _run(self, vm: Vm, order: ChangeCode) -> None:
-        try:
-            self.answer = vm.perform(STEP, order)
-        except (NodeUnreachable, AgentBusy) as error:
-            self.answer = error
-
-    def report(self) -> Any:
-        self._thread.join(60)
-        assert not self._thread.is_alive(), "the update ended"
-        return self.answer
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, "it became true in time"
-        time.sleep(0.01)
-
-
-def stage(node: BareNode) -> Any:
-    return node.eval(
-        "case ets:whereis(relup_agent_record) of undefined -> none;"
-        " _ -> ets:lookup_element(relup_agent_record, stage, 2) end"
-    )
-
-
-def member(node: BareNode, role: str) -> Any:
-    return node.eval(f"ets:lookup_element(relup_agent_record, {role}, 2)")
-
-
-def kill(node: BareNode, role: str) -> None:
-    node.eval("exit(P, kill)", P=member(node, role))
 
 
 def blocked(node: BareNode) -> Any:
@@ -128,7 +86,7 @@ def test_a_kill_between_the_switch_and_the_last_change_loses_no_process(
 ) -> None:
     """Who survives finishes: every process ends on the new code with the new state."""
     late = blocked(node)
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "changing" and others_changed(node))
     before = member(node, role)
     kill(node, role)
@@ -145,7 +103,7 @@ def test_a_kill_between_the_switch_and_the_last_change_loses_no_process(
 def test_a_killed_keeper_costs_no_process_that_has_not_answered_yet(node: BareNode, vm: Vm) -> None:
     """The record outlives its keeper, and the last answer reaches the next one."""
     late = blocked(node)
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "changing" and others_changed(node))
     kill(node, "keeper")
     until(lambda: node.eval("is_pid(whereis(relup_agent_record))") == "true")
@@ -159,7 +117,7 @@ def test_a_killed_keeper_costs_no_process_that_has_not_answered_yet(node: BareNo
 def test_a_change_answered_to_nobody_ends_its_process(node: BareNode, vm: Vm) -> None:
     """When nobody can know a process's shape it is ended and named, never run on in either code."""
     late = blocked(node)
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "changing" and others_changed(node))
     # The keeper is held so that the answer lies in its mailbox when it dies.
     node.eval(
@@ -180,7 +138,7 @@ def test_a_kill_while_processes_are_being_suspended_leaves_nobody_suspended(
 ) -> None:
     """Before the switch everybody is resumed on the old code, or the step goes on; nobody stays behind."""
     node.eval("counter:hold(hd(probe_sup:counters()), 3000)")
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "suspending")
     kill(node, role)
     report = update.report()
@@ -200,7 +158,7 @@ def test_a_kill_on_the_way_back_ends_on_the_old_release(node: BareNode, vm: Vm, 
     node.eval(
         "[A, B | _] = probe_sup:counters(), ets:insert(trouble, [{{up, A}, crash}, {{down, B}, block}])"
     )
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "reverting")
     until(lambda: standing_in(node, "counter", "trouble") == 1)
     kill(node, role)
@@ -217,7 +175,7 @@ def test_a_kill_on_the_way_back_ends_on_the_old_release(node: BareNode, vm: Vm, 
 def test_the_update_ends_by_itself_when_the_desk_dies(node: BareNode, vm: Vm) -> None:
     """The registered process takes requests only: without it the section ends as it would have."""
     late = blocked(node)
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "changing" and others_changed(node))
     node.eval("exit(whereis(relup_agent), kill)")
     assert isinstance(update.report(), ConnectionLost)
@@ -232,7 +190,7 @@ def test_the_update_ends_by_itself_when_the_desk_dies(node: BareNode, vm: Vm) ->
 def test_the_outcome_is_there_after_the_connection_broke(node: BareNode, vm: Vm) -> None:
     """A lost tool changes nothing in the VM; a later one asks by the key and gets the report."""
     late = blocked(node)
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "changing" and others_changed(node))
     vm.close()
     assert isinstance(update.report(), NodeUnreachable)
@@ -249,7 +207,7 @@ def test_the_outcome_is_there_after_the_connection_broke(node: BareNode, vm: Vm)
 def test_a_second_step_is_told_that_the_agent_is_busy(node: BareNode, vm: Vm) -> None:
     """One critical section at a time: another key is refused with the step and stage in hand."""
     late = blocked(node)
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "changing" and others_changed(node))
     second = node.vm()
     with pytest.raises(AgentBusy, match=r"at step 1 .do. of upgrade guarded: changing"):
@@ -262,10 +220,10 @@ def test_a_second_step_is_told_that_the_agent_is_busy(node: BareNode, vm: Vm) ->
 def test_the_same_key_waits_for_the_step_in_hand(node: BareNode, vm: Vm) -> None:
     """A repeated key while it runs gets the one outcome, and nothing runs twice."""
     late = blocked(node)
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "changing" and others_changed(node))
     second = node.vm()
-    again = Update(second, up(node))
+    again = WatchedOrder(second, STEP, up(node))
     time.sleep(0.2)
     node.eval("P ! go_on", P=late)
     assert isinstance(update.report(), StepDone)
@@ -278,7 +236,7 @@ def test_a_process_whose_change_failed_stands_still_until_its_code_is_back(node:
     failed, late = node.eval(
         "[A, B | _] = probe_sup:counters(), ets:insert(trouble, [{{up, A}, crash}, {{up, B}, block}]), [A, B]"
     )
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "changing" and standing_in(node, "gen_server", "loop") == COUNT - 2)
     assert node.eval("process_info(P, current_function)", P=failed) == (
         "current_function",
@@ -300,7 +258,7 @@ def test_a_kill_inside_the_switch_waits_for_what_was_asked_of_the_code_server(
         "code:ensure_loaded(timer), P = hd(probe_sup:counters()),"
         " spawn(fun() -> sys:replace_state(P, fun(S) -> receive go_on -> S end end, infinity) end), P"
     )
-    update = Update(vm, up(node))
+    update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "suspending")
     node.eval(
         "spawn(fun() -> register(holder, self()), erlang:suspend_process(whereis(code_server)),"
@@ -315,3 +273,21 @@ def test_a_kill_inside_the_switch_waits_for_what_was_asked_of_the_code_server(
     assert (report.processes, report.ended) == (COUNT, ())
     assert versions(node) == {"v2"}
     assert vm.suspended() == ()
+
+
+def test_a_call_whose_worker_dies_is_not_told_as_undone(node: BareNode, vm: Vm) -> None:
+    """The function may have done its work, or may still be at it: nobody may count on the opposite."""
+    call = CallFunction(module="timer", function="sleep", arguments=(3_000,))
+    order = WatchedOrder(vm, STEP, call)
+    until(
+        lambda: (
+            node.eval(
+                "[P || P <- processes(), {_, {timer, sleep, 1}} <- [process_info(P, current_function)]] =/= []"
+            )
+            == "true"
+        )
+    )
+    kill(node, "hand")
+    report = order.report()
+    assert isinstance(report, StepNotDone)
+    assert (report.name, report.reverted) == ("call_failed", False)
