@@ -73,8 +73,9 @@ FAILURES: dict[str, Explanation] = {
     ),
     "agent_failed": _failed(
         "The agent in the VM met something it could not bear, or its workers were killed one after the other.",
-        "Nobody in the VM can say how far the step came; relup reads the live modules back and rolls back from what"
-        f" it sees. {_STOPPED}",
+        "Nobody in the VM can say how far the step came. No process stays suspended: who fits the code that runs"
+        " goes on, who does not was ended. relup reads the live modules back and rolls back from what it sees."
+        f" {_STOPPED}",
         f"{_LOG} 'relup status' says what is live. Report the text if nobody killed the workers.",
     ),
     "agent_still_running": _failed(

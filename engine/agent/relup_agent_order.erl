@@ -5,7 +5,7 @@
 
 -module(relup_agent_order).
 
--export([run/2]).
+-export([run/2, give_up/1]).
 
 run(Order, Nth) ->
     told(order(Order, Nth), modules_of(Order)).
@@ -14,6 +14,16 @@ told({done, Report}, _) ->
     {done, Report};
 told({not_done, Report}, Modules) ->
     {not_done, Report#{live => [{M, relup_agent_load:live(M)} || M <- Modules]}}.
+
+%% Nobody is left to go on with it. What there is to name among the ended.
+give_up({change_code, Order}) ->
+    try
+        relup_agent_update:give_up(Order, tell(processes))
+    catch
+        _:_ -> []
+    end;
+give_up(_) ->
+    [].
 
 modules_of({load_modules, Files, Remove, _}) -> [M || {M, _, _} <- Files] ++ Remove;
 modules_of({change_code, #{module := {Module, _, _}}}) -> [Module];

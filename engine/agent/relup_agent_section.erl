@@ -159,33 +159,44 @@ hand() ->
         _ -> hand(value(report, none), ets:update_counter(relup_agent_record, hands, 1))
     end.
 
-hand(none, Nth) when Nth =< 5 ->
+hand(none, Nth) ->
     write(hand, self()),
     relup_agent_record ! {relup_hand, self()},
     receive
         {accepted, _} -> ok
     end,
     finish(work(value(order), Nth));
-hand(none, Nth) ->
-    finish({not_done, #{
-        name => agent_failed,
-        detail => relup_agent_load:text("~w processes of the agent died at it, stage ~p", [Nth, value(stage)]),
-        reverted => false
-    }});
 hand(_, _) ->
     catch relup_agent_record ! relup_closed.
 
-work(Order, Nth) ->
+work(Order, Nth) when Nth =< 5 ->
     try
         relup_agent_order:run(Order, Nth)
     catch
         Class:Reason:Stack ->
-            {not_done, #{
-                name => agent_failed,
-                detail => relup_agent_load:text("~p:~p at ~p", [Class, Reason, lists:sublist(Stack, 4)]),
-                reverted => false
-            }}
-    end.
+            Text = relup_agent_load:text("~p:~p at ~p", [Class, Reason, lists:sublist(Stack, 4)]),
+            raised(Text, value(rows, none))
+    end;
+work(Order, Nth) ->
+    Died = relup_agent_load:text("~w processes of the agent died at it, stage ~p", [Nth - 1, value(stage)]),
+    failed([Died | [["; the last one that raised: ", Text] || Text <- [value(raised, none)], Text =/= none]],
+        relup_agent_order:give_up(Order)).
+
+%% Nobody is suspended without rows. Else the hand ends as if it had been killed, and the next one goes on from
+%% the record.
+raised(Text, none) ->
+    failed(Text, []);
+raised(Text, _) ->
+    write(raised, Text),
+    exit(raised).
+
+failed(Text, Ended) ->
+    {not_done, #{
+        name => agent_failed,
+        detail => unicode:characters_to_binary(Text),
+        reverted => false,
+        ended => Ended
+    }}.
 
 finish(Report) ->
     write(report, Report),

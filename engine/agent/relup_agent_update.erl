@@ -5,17 +5,38 @@
 
 -module(relup_agent_update).
 
--export([run/3]).
+-export([run/3, give_up/2]).
 
 %% ---------------------------------------------------------------- the order
 
 %% Order: #{module, old, direction, vsn, extra, suspend_timeout_ms, change_timeout_ms, ...}.
 run(Order, Nth, Tell) ->
-    Rows = relup_agent_section:value(rows, none),
-    continue(relup_agent_section:value(stage), Order#{nth => Nth, tell => Tell, rows => watched(Rows)}).
+    continue(relup_agent_section:value(stage), taken_up(Order, Nth, Tell)).
+
+taken_up(Order, Nth, Tell) ->
+    Order#{nth => Nth, tell => Tell, rows => watched(relup_agent_section:value(rows, none))}.
 
 watched(none) -> none;
 watched(Rows) -> relup_agent_rows:watched(Rows).
+
+%% One hand after the other has died at it. Who fits the code that runs goes on in it, who does not is ended:
+%% nobody stays suspended. Gives those who were ended.
+give_up(Order, Tell) ->
+    free(taken_up(Order, 2, Tell)).
+
+free(#{rows := none}) ->
+    [];
+free(#{rows := Rows, direction := Direction, module := Target} = Order) ->
+    Misfit = misfit(Direction, is_live(Target)),
+    pipelined(false),
+    relup_agent_rows:kill(relup_agent_rows:moving(suspended, Misfit, Rows), Rows),
+    resume_all(Order),
+    ended(Order).
+
+misfit(up, true) -> old;
+misfit(up, false) -> new;
+misfit(down, true) -> new;
+misfit(down, false) -> old.
 
 %% The first hand starts at `starting`; another one finds the stage its predecessor died in.
 continue(Stage, Order) when Stage =:= starting; Stage =:= waiting -> prepare(Order);
@@ -256,14 +277,17 @@ end_done(Order) ->
     verdict(done),
     end_resumed(Order).
 
-end_resumed(#{rows := Rows, nth := Nth} = Order) ->
+end_resumed(Order) ->
+    resume_all(Order),
+    report(relup_agent_section:value(verdict), Order).
+
+resume_all(#{rows := Rows, nth := Nth}) ->
     pipelined(false),
     Late = relup_agent_rows:moving(suspending, Rows),
     Stopped = relup_agent_rows:moving(suspended, Rows) ++ relup_agent_rows:moving(resuming, Rows),
     relup_agent_rows:ask(resume, resume, Late ++ Stopped, Rows),
     relup_agent_rows:settle(patience(Late), Rows),
-    Nth > 1 andalso resume_stopped(100, Rows),
-    report(relup_agent_section:value(verdict), Order).
+    Nth > 1 andalso resume_stopped(100, Rows).
 
 %% The resume of a late one waits behind its suspend; nobody waits for that.
 patience([]) -> 5000;

@@ -275,6 +275,42 @@ def test_a_kill_inside_the_switch_waits_for_what_was_asked_of_the_code_server(
     assert vm.suspended() == ()
 
 
+def test_an_exception_in_the_worker_leaves_nobody_suspended(node: BareNode, vm: Vm) -> None:
+    """A worker that raises while processes stand still is followed by one that takes the step back."""
+    node.eval("counter:hold(hd(probe_sup:counters()), 1500)")
+    update = WatchedOrder(vm, STEP, up(node))
+    until(lambda: stage(node) == "suspending")
+    node.eval("ets:delete(relup_agent_record, ready)")
+    report = update.report()
+    assert isinstance(report, StepNotDone)
+    assert (report.name, report.reverted) == ("worker_lost", True)
+    assert vm.suspended() == ()
+    assert versions(node) == {"v1"}
+    assert len(node.eval("probe_sup:counters()")) == COUNT
+
+
+def test_when_every_worker_raises_the_last_one_lets_go_of_those_who_fit_the_code(
+    node: BareNode, vm: Vm
+) -> None:
+    """Who has the new state runs on, who has not is ended and named, and nobody stays suspended."""
+    failed, _ = node.eval(
+        "[A, B | _] = probe_sup:counters(), ets:insert(trouble, [{{up, A}, crash}, {{up, B}, block}]), [A, B]"
+    )
+    update = WatchedOrder(vm, STEP, up(node))
+    until(lambda: stage(node) == "changing" and standing_in(node, "gen_server", "loop") == COUNT - 2)
+    node.eval("ets:insert(relup_agent_record, {stage, nowhere})")
+    kill(node, "hand")
+    report = update.report()
+    assert isinstance(report, StepNotDone)
+    assert (report.name, report.reverted) == ("agent_failed", False)
+    assert "function_clause" in report.detail
+    assert [ended.reason for ended in report.ended] == ["killed", "killed"]
+    assert node.eval("is_process_alive(P)", P=failed) == "false"
+    assert vm.suspended() == ()
+    assert versions(node) == {"v2"}
+    assert len(node.eval("probe_sup:counters()")) == COUNT - 2
+
+
 def test_a_call_whose_worker_dies_is_not_told_as_undone(node: BareNode, vm: Vm) -> None:
     """The function may have done its work, or may still be at it: nobody may count on the opposite."""
     call = CallFunction(module="timer", function="sleep", arguments=(3_000,))
