@@ -59,6 +59,13 @@ FAILURES: dict[str, Explanation] = {
         "Upgrade again at a quieter time, or with a longer --suspend-timeout-ms: it is the longest that clients of"
         " those processes may wait.",
     ),
+    "supervisors_silent": _failed(
+        "A supervisor did not answer within five seconds. It may have processes that the update would not find: they"
+        " would meet the new code with their old state. On the way back this stops nothing: there such processes"
+        " are found by what they run.",
+        _UNDONE,
+        "Look what the supervisor waits for (a child that takes long to start, most often), then upgrade again.",
+    ),
     "code_change_failed": _failed(
         "A process's code_change crashed, refused its state or did not come back.",
         "The processes that had changed were taken back with the old code, where there is a clause for it, and the"

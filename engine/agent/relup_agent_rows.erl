@@ -8,8 +8,8 @@
 
 -module(relup_agent_rows).
 
--export([new/2, watched/1, count/1, pids/1]).
--export([ask/4, asked/1, settle/2, record/4, ask_again/1]).
+-export([new/3, more/3, watched/1, count/1, users/1, pids/1, named/2]).
+-export([ask/4, asked/1, settle/2, excuse/2, record/4, ask_again/1]).
 -export([moving/2, moving/3, is_shape/3, failed/0, hung/0, pause_times/1, stop_hung/2, kill/2]).
 
 -record(rows, {pids, cells, section, watching = #{}}).
@@ -20,6 +20,7 @@ shape() -> 2.
 owed() -> 3.
 since() -> 4.
 paused() -> 5.
+columns() -> 5.
 
 motion(running) -> 0;
 motion(suspending) -> 1;
@@ -27,8 +28,10 @@ motion(suspended) -> 2;
 motion(resuming) -> 3;
 motion(gone) -> 4.
 
+%% `still`: one that only stands still meanwhile, and holds no state that changes.
 shape(old) -> 0;
-shape(new) -> 1.
+shape(new) -> 1;
+shape(still) -> 2.
 
 owed(nothing) -> 0;
 owed(suspend) -> 1;
@@ -38,20 +41,43 @@ owed(resume) -> 4.
 
 %% ---------------------------------------------------------------- making and looking
 
-new(Pids, Shape) ->
-    Count = length(Pids),
+%% Users have a shape; the others only stand still. There is room for as many again who are born meanwhile.
+new(Users, Shape, Others) ->
+    Count = length(Users) + length(Others),
     Rows = #rows{
-        pids = list_to_tuple(Pids),
-        cells = atomics:new(Count * 5 + 1, []),
+        pids = list_to_tuple(Users ++ Others),
+        cells = atomics:new(1 + columns() * (2 * Count + 1000), []),
         section = relup_agent_section:value(section)
     },
-    [set(N, shape(), shape(Shape), Rows) || N <- lists:seq(1, Count)],
+    [set(N, shape(), shape(Shape), Rows) || N <- lists:seq(1, length(Users))],
+    [set(N, shape(), shape(still), Rows) || N <- lists:seq(length(Users) + 1, Count)],
+    relup_agent_section:write(rows, Rows),
     Rows.
 
+%% The rows with more processes in them, watched as the others are, and their numbers; `full` without room.
+%% Whoever holds the rows from before learns by a number that is not among them that there are new ones.
+more(Pids, Shape, #rows{pids = Before, watching = Watching, cells = Cells} = Rows) ->
+    Numbers = lists:seq(tuple_size(Before) + 1, tuple_size(Before) + length(Pids)),
+    case cell(lists:last(Numbers), columns()) =< maps:get(size, atomics:info(Cells)) of
+        true ->
+            More = Rows#rows{pids = list_to_tuple(tuple_to_list(Before) ++ Pids)},
+            [set(N, shape(), shape(Shape), More) || N <- Numbers],
+            relup_agent_section:write(rows, More#rows{watching = #{}}),
+            {More#rows{watching = maps:merge(Watching, watching(Numbers, More))}, Numbers};
+        false ->
+            full
+    end.
+
 %% The same rows, with this process told of every death among them.
-watched(#rows{pids = Pids} = Rows) ->
-    Watching = [{monitor(process, element(N, Pids)), N} || N <- lists:seq(1, tuple_size(Pids))],
-    Rows#rows{watching = maps:from_list(Watching)}.
+watched(Rows) ->
+    Rows#rows{watching = watching(lists:seq(1, count(Rows)), Rows)}.
+
+watching(Numbers, #rows{pids = Pids}) ->
+    maps:from_list([{monitor(process, element(N, Pids)), N} || N <- Numbers]).
+
+%% How many have a state that changes.
+users(Rows) ->
+    length([N || N <- lists:seq(1, count(Rows)), not is_shape(N, still, Rows)]).
 
 count(#rows{pids = Pids}) ->
     tuple_size(Pids).
@@ -59,6 +85,11 @@ count(#rows{pids = Pids}) ->
 %% Pids by number; a death is no reason to leave one out.
 pids(#rows{pids = Pids}) ->
     Pids.
+
+%% The first ten of them, for people.
+named(Numbers, #rows{pids = Pids}) ->
+    First = [element(N, Pids) || N <- lists:sublist(Numbers, 10)],
+    lists:join("; ", [[pid_to_list(Pid), " ", relup_agent_walk:name(Pid)] || Pid <- First]).
 
 %% The numbers of the processes in a motion, and in a shape.
 moving(Motion, Rows) ->
@@ -77,9 +108,14 @@ failed() ->
 hung() ->
     [N || [N] <- ets:match(relup_agent_record, {{hung, '$1'}, '_'})].
 
-%% [{Us, N}], the longest first, of those that live.
+%% [{Us, N}], the longest first, of those that live and have a state that changes.
 pause_times(Rows) ->
-    Alive = [N || N <- lists:seq(1, count(Rows)), get(N, motion(), Rows) =/= motion(gone)],
+    Alive = [
+        N
+     || N <- lists:seq(1, count(Rows)),
+        get(N, motion(), Rows) =/= motion(gone),
+        not is_shape(N, still, Rows)
+    ],
     lists:reverse(lists:sort([{get(N, paused(), Rows), N} || N <- Alive])).
 
 %% ---------------------------------------------------------------- asking and waiting
@@ -155,6 +191,10 @@ settle_until(Deadline, #rows{watching = Watching} = Rows) ->
                 [N || N <- lists:seq(1, count(Rows)), get(N, owed(), Rows) =/= owed(nothing)]
             end
     end.
+
+%% Nobody waits for what these owe.
+excuse(Numbers, Rows) ->
+    [paid(N, Rows) || N <- Numbers].
 
 gone(N, Reason, Rows) ->
     Before = get(N, motion(), Rows),
@@ -247,8 +287,8 @@ news(Left) when Left =< 0; Left rem 16 =:= 0 -> paid;
 news(_) -> nothing.
 
 %% How many owe an answer, after adding Change.
-pending(Change, #rows{cells = Cells, pids = Pids}) ->
-    atomics:add_get(Cells, tuple_size(Pids) * 5 + 1, Change).
+pending(Change, #rows{cells = Cells}) ->
+    atomics:add_get(Cells, 1, Change).
 
 get(N, Column, #rows{cells = Cells}) ->
     atomics:get(Cells, cell(N, Column)).
@@ -257,4 +297,4 @@ set(N, Column, Value, #rows{cells = Cells}) ->
     atomics:put(Cells, cell(N, Column), Value).
 
 cell(N, Column) ->
-    (N - 1) * 5 + Column.
+    1 + (N - 1) * columns() + Column.

@@ -70,7 +70,7 @@ keeps(Guard) ->
 keeping(Section, Hand, Guard, Rows) ->
     receive
         {{relup_answer, Section, Question, N}, Reply} ->
-            Known = known(Rows),
+            Known = known(N, Rows),
             tell(relup_agent_rows:record(Question, N, Reply, Known), Hand),
             keeping(Section, Hand, Guard, Known);
         {relup_hand, New} ->
@@ -84,8 +84,14 @@ keeping(Section, Hand, Guard, Rows) ->
             keeping(Section, Hand, Guard, Rows)
     end.
 
-known(none) -> value(rows);
-known(Rows) -> Rows.
+%% The rows grow while processes are born.
+known(_, none) ->
+    value(rows);
+known(N, Rows) ->
+    case N =< relup_agent_rows:count(Rows) of
+        true -> Rows;
+        false -> value(rows)
+    end.
 
 tell(paid, Hand) when is_pid(Hand) -> Hand ! paid;
 tell(_, _) -> ok.

@@ -113,48 +113,31 @@ clear(#{module := {Module, _, _}} = Order) ->
     end.
 
 gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
-    {Users, Silent} = relup_agent_walk:users([Module]),
-    Pids = [Pid || {Pid, _} <- Users],
-    relup_agent_section:write(notes, notes(relup_agent_walk:strays([Module], Pids), Silent)),
-    Rows = relup_agent_rows:new(Pids, first_shape(Direction)),
-    relup_agent_section:write(rows, Rows),
-    suspend(Order#{rows := relup_agent_rows:watched(Rows)}).
-
-first_shape(up) -> old;
-first_shape(down) -> new.
-
-notes(Strays, Silent) ->
-    [
-        relup_agent_load:text("~w processes run it under no supervisor and were not updated: ~ts", [
-            length(Strays), pids([Pid || {Pid, _} <- Strays])
-        ])
-     || Strays =/= []
-    ] ++
-        [
-            relup_agent_load:text("supervisors that did not answer: ~ts", [pids(Silent)])
-         || Silent =/= []
-        ].
-
-pids(Pids) ->
-    lists:join(", ", [pid_to_list(Pid) || Pid <- lists:sublist(Pids, 10)]).
+    case relup_agent_users:gather(Module, Direction) of
+        {ok, Rows, Known} -> suspend(Order#{rows := relup_agent_rows:watched(Rows), known => Known});
+        {not_done, Name, Text} -> untouched(Name, Text)
+    end.
 
 %% ---------------------------------------------------------------- suspending
 
 suspend(#{rows := Rows, suspend_timeout_ms := Timeout, direction := Direction} = Order) ->
     stage(suspending),
     process_flag(priority, high),
-    relup_agent_rows:ask(suspend, suspend, relup_agent_rows:moving(running, Rows), Rows),
+    Until = deadline(Timeout),
+    Users = relup_agent_rows:moving(running, relup_agent_users:first_shape(Direction), Rows),
+    relup_agent_rows:ask(suspend, suspend, Users, Rows),
     case relup_agent_rows:settle(Timeout, Rows) of
-        [] when Direction =:= up -> switch(Order);
+        [] when Direction =:= up -> close_and_switch(Until, Order);
         [] -> take_down(Order);
-        Left -> back_off(Order, suspend_timeout, silent_text(Left, Timeout, Rows))
+        Left -> back_off(Order, suspend_timeout, late_text(Left, Timeout, Rows))
     end.
 
-silent_text(Left, Timeout, Rows) ->
-    Pids = [element(N, relup_agent_rows:pids(Rows)) || N <- lists:sublist(Left, 10)],
-    Names = [[pid_to_list(Pid), " ", relup_agent_walk:name(Pid)] || Pid <- Pids],
+deadline(Timeout) ->
+    erlang:monotonic_time(millisecond) + Timeout.
+
+late_text(Left, Timeout, Rows) ->
     relup_agent_load:text("~w processes did not stop within ~w ms: ~ts", [
-        length(Left), Timeout, lists:join("; ", Names)
+        length(Left), Timeout, relup_agent_rows:named(Left, Rows)
     ]).
 
 %% Nothing was switched: whoever was asked to stop is resumed, a late one by the message behind the first.
@@ -164,22 +147,32 @@ back_off(Order, Name, Text) ->
 
 %% ---------------------------------------------------------------- up: switch, change, resume
 
+%% Those who were born while the others were stopped, too.
+close_and_switch(Until, Order) ->
+    case relup_agent_newcomers:stop(old, Until, Order) of
+        {ok, All} -> switch(All);
+        {late, Text, All} -> back_off(All, suspend_timeout, Text)
+    end.
+
 switch(Order) ->
     stage(switching),
     case relup_agent_load:switch(relup_agent_section:value(ready)) of
         {ok, Us} ->
             relup_agent_section:write(stall_us, Us),
-            change(Order);
+            change(Order#{after_switch => processes()});
         {error, Text} ->
             back_off(Order, load_failed, Text)
     end.
 
-%% Each process is resumed by the keeper as soon as it has changed; nobody waits for another.
+%% Each process is resumed by the keeper as soon as it has changed; nobody waits for another. Those who start
+%% others come first: a code_change may call them.
 change(#{rows := Rows, tell := Tell} = Order) ->
     stage(changing),
     pipelined(true),
+    relup_agent_newcomers:release(Rows),
     change_all(Order, change, relup_agent_rows:moving(suspended, old, Rows) -- relup_agent_rows:failed()),
-    Tell(relup_agent_rows:count(Rows), relup_agent_rows:count(Rows)),
+    Users = relup_agent_rows:users(Rows),
+    Tell(Users, Users),
     case failures() of
         [] -> end_done(Order);
         _ -> revert(Order)
@@ -211,11 +204,17 @@ revert(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
         _ -> forward(Order)
     end.
 
-take_back(#{rows := Rows} = Order) ->
+take_back(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
     change_all(Order, down, relup_agent_rows:moving(suspended, new, Rows)),
-    case relup_agent_rows:moving(suspended, new, Rows) of
-        [] -> unswitch(Order);
-        _ -> forward(Order)
+    case relup_agent_newcomers:stop(new, deadline(Timeout), Order) of
+        {ok, #{rows := All} = Closed} ->
+            change_all(Closed, down, relup_agent_rows:moving(suspended, new, All) -- relup_agent_rows:failed()),
+            case relup_agent_rows:moving(suspended, new, All) of
+                [] -> unswitch(Closed);
+                _ -> forward(Closed)
+            end;
+        {late, _, Closed} ->
+            forward(Closed)
     end.
 
 unswitch(#{module := {Module, _, _}} = Order) ->
@@ -231,6 +230,7 @@ forward(#{rows := Rows} = Order) ->
     stage(forward),
     Text = failure_text(Order),
     pipelined(true),
+    relup_agent_newcomers:release(Rows),
     Stuck = relup_agent_rows:failed(),
     relup_agent_rows:kill([N || N <- Stuck, relup_agent_rows:is_shape(N, old, Rows)], Rows),
     change_all(Order, change, relup_agent_rows:moving(suspended, old, Rows)),
@@ -245,8 +245,20 @@ take_down(#{rows := Rows} = Order) ->
     stage(downing),
     change_all(Order, down, relup_agent_rows:moving(suspended, new, Rows) -- relup_agent_rows:failed()),
     case failures() of
-        [] -> switch_down(Order);
+        [] -> take_newcomers_down(Order);
         _ -> up_again(Order, code_change_failed, failure_text(Order))
+    end.
+
+take_newcomers_down(#{suspend_timeout_ms := Timeout} = Order) ->
+    case relup_agent_newcomers:stop(new, deadline(Timeout), Order) of
+        {ok, #{rows := Rows} = All} ->
+            change_all(All, down, relup_agent_rows:moving(suspended, new, Rows)),
+            case failures() of
+                [] -> switch_down(All);
+                _ -> up_again(All, code_change_failed, failure_text(All))
+            end;
+        {late, Text, All} ->
+            up_again(All, suspend_timeout, Text)
     end.
 
 switch_down(Order) ->
@@ -254,7 +266,7 @@ switch_down(Order) ->
     case relup_agent_load:switch(relup_agent_section:value(ready)) of
         {ok, Us} ->
             relup_agent_section:write(stall_us, Us),
-            end_done(Order);
+            end_done(Order#{after_switch => processes()});
         {error, Text} ->
             up_again(Order, load_failed, Text)
     end.
@@ -262,6 +274,7 @@ switch_down(Order) ->
 %% The new code stays: whoever went down already goes up again; who cannot is ended.
 up_again(#{rows := Rows} = Order, Name, Text) ->
     pipelined(false),
+    relup_agent_newcomers:release(Rows),
     change_all(Order, change, relup_agent_rows:moving(suspended, old, Rows)),
     relup_agent_rows:kill(relup_agent_rows:moving(suspended, old, Rows), Rows),
     verdict({not_done, Name, Text, true}),
@@ -322,7 +335,7 @@ report(done, #{rows := Rows} = Order) ->
          || {Us, N} <- lists:sublist(Paused, 10)
         ],
         ended => ended(Order),
-        notes => relup_agent_section:value(notes, [])
+        notes => relup_agent_section:value(notes, []) ++ relup_agent_users:missed(relup_agent_newcomers:missed(Order))
     }};
 report({not_done, Name, Text, Reverted}, Order) ->
     {not_done, #{name => Name, detail => Text, reverted => Reverted, ended => ended(Order)}}.
@@ -333,14 +346,19 @@ untouched(Name, Text) ->
 %% [{PidText, Name, Reason, ClientId}] of those who died on the way, the killed ones among them.
 ended(#{module := {Module, _, _}, rows := Rows}) ->
     Pids = relup_agent_rows:pids(Rows),
-    Died = [{element(N, Pids), Reason} || [N, Reason] <- ets:match(relup_agent_record, {{ended, '$1'}, '$2'})],
-    Clients = relup_agent_walk:clients(maps:from_list([{Pid, true} || {Pid, _} <- Died])),
-    relup_agent_load:killed(relup_agent_section:value(killed, [])) ++
+    Died = [
+        {element(N, Pids), Reason, role(relup_agent_rows:is_shape(N, still, Rows), Module)}
+     || [N, Reason] <- ets:match(relup_agent_record, {{ended, '$1'}, '$2'})
+    ],
+    Clients = relup_agent_walk:clients(maps:from_list([{Pid, true} || {Pid, _, _} <- Died])),
+    relup_agent_slot:killed(relup_agent_section:value(killed, [])) ++
         [
-            {list_to_binary(pid_to_list(Pid)), atom_to_binary(Module, utf8), Reason,
-                maps:get(Pid, Clients, undefined)}
-         || {Pid, Reason} <- Died
+            {list_to_binary(pid_to_list(Pid)), Role, Reason, maps:get(Pid, Clients, undefined)}
+         || {Pid, Reason, Role} <- Died
         ].
+
+role(true, _) -> <<"supervisor">>;
+role(false, Module) -> atom_to_binary(Module, utf8).
 
 failure_text(#{rows := Rows}) ->
     Pids = relup_agent_rows:pids(Rows),

@@ -6,19 +6,19 @@
 
 -module(relup_agent_walk).
 
--export([users/1, strays/2, in_old_code/1, suspended/0, is_suspended/1, seen/1, name/1, clients/1]).
+-export([users/1, strays/2, parent/1, birth/1, in_old_code/1, suspended/0, is_suspended/1, seen/1, name/1, clients/1]).
 
-%% [{Pid, Module}] of every supervised process whose callback module is one of Modules, and the
-%% supervisors that did not answer.
+%% [{Pid, Module}] of every supervised process whose callback module is one of Modules, the supervisors right
+%% above them, and the supervisors that did not answer.
 users(Modules) ->
     Wanted = maps:from_list([{M, true} || M <- Modules]),
     Tops = [top(App) || {App, _, _} <- application:which_applications()],
-    {Found, Silent} = lists:foldl(
+    {Found, Parents, Silent} = lists:foldl(
         fun(Top, Acc) -> tree(Top, Wanted, Acc) end,
-        {[], []},
+        {[], [], []},
         [Pid || Pid <- Tops, is_pid(Pid)]
     ),
-    {lists:usort(Found), Silent}.
+    {lists:usort(Found), lists:usort(Parents) -- [none], Silent}.
 
 top(App) ->
     case application_controller:get_master(App) of
@@ -31,39 +31,40 @@ top(App) ->
             none
     end.
 
-tree(Top, Wanted, {Found, Silent}) ->
+tree(Top, Wanted, Seen) ->
     case initial_call(Top) of
-        {supervisor, Module, _} -> walk(Top, Wanted, {noted(Top, [Module], Wanted, Found), Silent});
-        {Module, _, _} -> {noted(Top, [Module], Wanted, Found), Silent};
-        none -> {Found, Silent}
+        {supervisor, Module, _} -> walk(Top, Wanted, noted(Top, [Module], none, Wanted, Seen));
+        {Module, _, _} -> noted(Top, [Module], none, Wanted, Seen);
+        none -> Seen
     end.
 
-walk(Supervisor, Wanted, {Found, Silent}) ->
+%% What answers with no list is no supervisor, whatever its specification says.
+walk(Supervisor, Wanted, {Found, Parents, Silent} = Seen) ->
     try gen_server:call(Supervisor, which_children, 5000) of
         Children when is_list(Children) ->
-            lists:foldl(fun(Child, Acc) -> child(Child, Wanted, Acc) end, {Found, Silent}, Children);
+            lists:foldl(fun(Child, Acc) -> child(Child, Supervisor, Wanted, Acc) end, Seen, Children);
         _ ->
-            {Found, [Supervisor | Silent]}
+            Seen
     catch
-        exit:{timeout, _} -> {Found, [Supervisor | Silent]};
-        _:_ -> {Found, Silent}
+        exit:{timeout, _} -> {Found, Parents, [Supervisor | Silent]};
+        _:_ -> Seen
     end.
 
-child({_, Pid, supervisor, Modules}, Wanted, {Found, Silent}) when is_pid(Pid) ->
-    walk(Pid, Wanted, {noted(Pid, supervisor_modules(Pid, Modules), Wanted, Found), Silent});
-child({_, Pid, _, dynamic}, Wanted, {Found, Silent}) when is_pid(Pid) ->
-    {noted(Pid, dynamic_modules(Pid), Wanted, Found), Silent};
-child({_, Pid, _, Modules}, Wanted, {Found, Silent}) when is_pid(Pid), is_list(Modules) ->
-    {noted(Pid, Modules, Wanted, Found), Silent};
-child(_, _, Acc) ->
-    Acc.
+child({_, Pid, supervisor, Modules}, Parent, Wanted, Seen) when is_pid(Pid) ->
+    walk(Pid, Wanted, noted(Pid, supervisor_modules(Pid, Modules), Parent, Wanted, Seen));
+child({_, Pid, _, dynamic}, Parent, Wanted, Seen) when is_pid(Pid) ->
+    noted(Pid, dynamic_modules(Pid), Parent, Wanted, Seen);
+child({_, Pid, _, Modules}, Parent, Wanted, Seen) when is_pid(Pid), is_list(Modules) ->
+    noted(Pid, Modules, Parent, Wanted, Seen);
+child(_, _, _, Seen) ->
+    Seen.
 
-noted(_, [], _, Found) ->
-    Found;
-noted(Pid, [Module | Rest], Wanted, Found) ->
+noted(_, [], _, _, Seen) ->
+    Seen;
+noted(Pid, [Module | Rest], Parent, Wanted, {Found, Parents, Silent} = Seen) ->
     case maps:is_key(Module, Wanted) of
-        true -> noted(Pid, Rest, Wanted, [{Pid, Module} | Found]);
-        false -> noted(Pid, Rest, Wanted, Found)
+        true -> noted(Pid, Rest, Parent, Wanted, {[{Pid, Module} | Found], [Parent | Parents], Silent});
+        false -> noted(Pid, Rest, Parent, Wanted, Seen)
     end.
 
 supervisor_modules(Pid, Modules) ->
@@ -103,7 +104,34 @@ initial_call(Pid) ->
             end
     end.
 
-%% [{Pid, Module}] of the processes that run one of Modules and are not in Supervised.
+%% The process, or its name, that started this one by proc_lib.
+parent(Pid) ->
+    case process_info(Pid, dictionary) of
+        {dictionary, Dictionary} ->
+            case lists:keyfind('$ancestors', 1, Dictionary) of
+                {_, [Parent | _]} -> Parent;
+                _ -> none
+            end;
+        undefined ->
+            none
+    end.
+
+%% The callback module of a process that proc_lib started in an `init`; `unborn` when it has not come so far.
+birth(Pid) ->
+    case process_info(Pid, [initial_call, dictionary]) of
+        undefined ->
+            none;
+        [{initial_call, Spawned}, {dictionary, Dictionary}] ->
+            case {lists:keyfind('$initial_call', 1, Dictionary), Spawned} of
+                {{_, {supervisor, Module, _}}, _} -> Module;
+                {{_, {Module, init, _}}, _} -> Module;
+                {false, {proc_lib, init_p, _}} -> unborn;
+                _ -> none
+            end
+    end.
+
+%% [{Pid, Module}] of the processes that run one of Modules and are not in Supervised: they were started in it,
+%% or their outermost frame is in it. Who merely calls it is none.
 strays(Modules, Supervised) ->
     Wanted = maps:from_list([{M, true} || M <- Modules]),
     Known = maps:from_list([{Pid, true} || Pid <- Supervised]),

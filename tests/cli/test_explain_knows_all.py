@@ -102,7 +102,14 @@ def test_every_name_that_can_be_printed_is_explained() -> None:
     assert of_agent >= {
         *("code_change_failed", "suspend_timeout", "lingering_processes", "worker_lost", "agent_failed"),
         *("restart_refused", "code_path_refused", "failed_to_stop_app", "failed_to_start_app"),
-        *("load_failed", "module_md5_mismatch", "call_failed", "call_timed_out", "app_not_found"),
+        *(
+            "supervisors_silent",
+            "load_failed",
+            "module_md5_mismatch",
+            "call_failed",
+            "call_timed_out",
+            "app_not_found",
+        ),
     }
     assert (of_classes | given | of_agent) - explained() == set()
 

@@ -108,7 +108,7 @@ GUARDS = (
     Guard(
         keeps="when a process does not stop in time, all are resumed and nothing is switched",
         file="engine/agent/relup_agent_update.erl",
-        was="        Left -> back_off(Order, suspend_timeout, silent_text(Left, Timeout, Rows))\n",
+        was="        Left -> back_off(Order, suspend_timeout, late_text(Left, Timeout, Rows))\n",
         becomes="        _ when Direction =:= up -> switch(Order)\n",
         tests=(_UPDATE,),
     ),

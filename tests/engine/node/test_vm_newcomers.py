@@ -1,0 +1,175 @@
+"""Processes born while a module is updated, and those that nobody lists: found, stopped, changed, or told."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNotDone
+from engine.node.vm import Vm
+from engine.term import Atom
+from tests.engine.node.bare_node import BareNode
+from tests.engine.node.watched_order import WatchedOrder, stage, until
+
+COUNT = 40
+_steps = count(1)
+
+
+def key() -> StepKey:
+    return StepKey(upgrade_id="newcomers", step=next(_steps), attempt=1, direction="do")
+
+
+@pytest.fixture
+def vm(node: BareNode) -> Iterator[Vm]:
+    """The node behind the door, with the agent installed and COUNT counters running."""
+    node.eval(f"probe_sup:start_counters({COUNT})")
+    vm = node.vm()
+    vm.perform(key(), CallFunction(module="erlang", function="node", arguments=()))
+    yield vm
+    vm.close()
+
+
+def up(node: BareNode) -> ChangeCode:
+    return ChangeCode(
+        module=node.file("counter", "v2"),
+        old=node.file("counter", "v1"),
+        direction="up",
+        from_version="1",
+        extra=Atom("grown"),
+        suspend_timeout_ms=20_000,
+    )
+
+
+def down(node: BareNode) -> ChangeCode:
+    return ChangeCode(
+        module=node.file("counter", "v1"),
+        old=node.file("counter", "v2"),
+        direction="down",
+        from_version="1",
+        extra=Atom("grown"),
+        suspend_timeout_ms=20_000,
+    )
+
+
+def answers(node: BareNode) -> set[object]:
+    """What every counter answers, without its number; each must answer at all."""
+    found = node.eval("[counter:read(P) || P <- probe_sup:counters()]")
+    return {(answer[0], *answer[2:]) for answer in found}
+
+
+def in_the_switch(node: BareNode, act: Callable[[], object]) -> None:
+    """Act while the switch of an update, which has begun, waits in front of the code server."""
+    until(lambda: stage(node) == "suspending")
+    node.eval(
+        "spawn(fun() -> register(holder, self()), erlang:suspend_process(whereis(code_server)),"
+        " receive let_go -> ok end end), timer:sleep(50), deaf ! go_on"
+    )
+    until(lambda: stage(node) == "switching")
+    act()
+    node.eval("timer:sleep(200), holder ! let_go")
+
+
+def deafen(node: BareNode) -> None:
+    """One counter does not stop before it gets `go_on`."""
+    node.eval(
+        "code:ensure_loaded(timer), P = hd(probe_sup:counters()), register(deaf, P),"
+        " spawn(fun() -> sys:replace_state(P, fun(S) -> receive go_on -> S end end, infinity) end)"
+    )
+
+
+def test_who_is_born_while_the_others_are_stopped_is_updated_too(node: BareNode, vm: Vm) -> None:
+    """A connection that is accepted between the listing and the switch has the old state and gets the new one."""
+    node.eval("counter:hold(hd(probe_sup:counters()), 1500)")
+    update = WatchedOrder(vm, key(), up(node))
+    until(lambda: stage(node) == "suspending")
+    node.eval("probe_sup:start_counters(5)")
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert (report.processes, report.ended, report.notes) == (COUNT + 5, (), ())
+    assert answers(node) == {(Atom("v2"), Atom("grown"))}
+    assert vm.suspended() == ()
+
+
+def test_nobody_is_born_between_the_last_look_and_the_switch(node: BareNode, vm: Vm) -> None:
+    """Those who start the module's processes stand still until the code is switched, and then go on."""
+    deafen(node)
+    update = WatchedOrder(vm, key(), up(node))
+    in_the_switch(node, lambda: node.eval("spawn(fun() -> probe_sup:start_counters(1) end)"))
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert (report.processes, report.notes) == (COUNT, ())
+    until(lambda: len(node.eval("probe_sup:counters()")) == COUNT + 1)
+    assert answers(node) == {(Atom("v2"), Atom("grown")), (Atom("v2"), Atom("fresh"))}
+    assert vm.suspended() == ()
+
+
+def test_who_is_born_there_all_the_same_is_told(node: BareNode, vm: Vm) -> None:
+    """A process that no supervisor starts cannot be held up; the report names it."""
+    deafen(node)
+    update = WatchedOrder(vm, key(), up(node))
+    in_the_switch(node, lambda: node.eval("gen_server:start(counter, 7, [])"))
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    (note,) = report.notes
+    assert note.startswith("1 processes were started while its code was switched and were not updated: <")
+
+
+def test_the_way_back_takes_those_along_who_were_born_in_the_new_code(node: BareNode, vm: Vm) -> None:
+    """An update that fails late has newcomers with the new state; they go down with the others."""
+    node.eval(
+        "[A, B | _] = probe_sup:counters(), register(late, B),"
+        " ets:insert(trouble, [{{up, A}, crash}, {{up, B}, block}])"
+    )
+    update = WatchedOrder(vm, key(), up(node))
+    until(
+        lambda: (
+            stage(node) == "changing"
+            and node.eval("element(1, element(2, process_info(whereis(late), current_function)))")
+            == "counter"
+        )
+    )
+    node.eval("probe_sup:start_counters(3), late ! go_on")
+    report = update.report()
+    assert isinstance(report, StepNotDone), report
+    assert (report.name, report.reverted, report.ended) == ("code_change_failed", True, ())
+    assert len(node.eval("probe_sup:counters()")) == COUNT + 3
+    assert answers(node) == {(Atom("v1"),)}
+    assert vm.suspended() == ()
+
+
+def test_a_rollback_takes_newcomers_down_too(node: BareNode, vm: Vm) -> None:
+    """Who is born in the new code while the others are stopped has the new state, and goes back with them."""
+    assert isinstance(vm.perform(key(), up(node)), StepDone)
+    node.eval("counter:hold(hd(probe_sup:counters()), 1500)")
+    update = WatchedOrder(vm, key(), down(node))
+    until(lambda: stage(node) == "suspending")
+    node.eval("probe_sup:start_counters(5)")
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert (report.processes, report.ended) == (COUNT + 5, ())
+    assert answers(node) == {(Atom("v1"),)}
+    assert vm.suspended() == ()
+
+
+def test_a_supervisor_that_does_not_answer_refuses_an_update(node: BareNode, vm: Vm) -> None:
+    """It may have processes that nobody would update: nothing is suspended, nothing is switched."""
+    node.eval("other_sup:adopt(1), sys:suspend(other_sup)")
+    report = vm.perform(key(), up(node))
+    assert isinstance(report, StepNotDone)
+    assert (report.name, report.reverted) == ("supervisors_silent", True)
+    assert "other_sup" in report.detail
+    assert answers(node) == {(Atom("v1"),)}
+
+
+def test_a_supervisor_that_does_not_answer_does_not_stop_a_rollback(node: BareNode, vm: Vm) -> None:
+    """Its processes are found by what they run, and go down with the others; the report says so."""
+    child = node.eval("other_sup:adopt(1)")
+    assert isinstance(vm.perform(key(), up(node)), StepDone)
+    node.eval("sys:suspend(other_sup)")
+    report = vm.perform(key(), down(node))
+    assert isinstance(report, StepDone), report
+    assert report.processes == COUNT + 1
+    (note,) = report.notes
+    assert "other_sup; 1 processes below them were found by what they run" in note
+    assert node.eval("counter:read(P)", P=child) == (Atom("v1"), 1)
+    assert answers(node) == {(Atom("v1"),)}
