@@ -28,7 +28,7 @@ def order_for(step: LiveStep, *, direction: Direction, options: Options) -> door
                 remove=removed(modules, direction),
                 max_stall_ms=options.max_stall_ms,
                 blocker_timeout_ms=options.blocker_timeout_ms,
-                kill_blockers=options.kill_blockers and direction == "do",
+                kill_blockers=_may_kill(options, direction),
             )
         case ChangeCode():
             return _change_code(step, direction, options)
@@ -38,8 +38,16 @@ def order_for(step: LiveStep, *, direction: Direction, options: Options) -> door
                 modules=target_files(step.modules, direction),
                 remove=removed(step.modules, direction),
                 app_file=step.new_app_file if direction == "do" else step.old_app_file,
+                max_stall_ms=options.max_stall_ms,
+                blocker_timeout_ms=options.blocker_timeout_ms,
+                kill_blockers=_may_kill(options, direction),
             )
     assert_never(step)
+
+
+def _may_kill(options: Options, direction: Direction) -> bool:
+    """The operator allowed it for the hop; a rollback kills nobody."""
+    return options.kill_blockers and direction == "do"
 
 
 def _change_code(step: ChangeCode, direction: Direction, options: Options) -> door.ChangeCode:
@@ -55,7 +63,7 @@ def _change_code(step: ChangeCode, direction: Direction, options: Options) -> do
         extra=read_term(step.extra),
         suspend_timeout_ms=options.suspend_timeout_ms,
         blocker_timeout_ms=options.blocker_timeout_ms,
-        kill_blockers=options.kill_blockers and direction == "do",
+        kill_blockers=_may_kill(options, direction),
     )
 
 

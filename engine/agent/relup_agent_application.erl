@@ -13,7 +13,7 @@ restart(Application, _, _, _, _) when Application =:= kernel; Application =:= st
 restart(Application, Files, Remove, #{app_file := AppFile} = Options, Tell) ->
     case {file:consult(AppFile), relup_agent_load:read(Files)} of
         {{ok, [{application, Application, _} = Spec]}, {ok, _}} ->
-            stop(Application, Spec, Files, Remove, Options, Tell);
+            clear(Application, Spec, Files, Remove, Options, Tell);
         {_, {not_done, Name, Text}} ->
             not_done(Name, Text, true);
         {Consulted, _} ->
@@ -23,6 +23,21 @@ restart(Application, Files, Remove, #{app_file := AppFile} = Options, Tell) ->
 
 not_done(Name, Text, Reverted) ->
     {not_done, #{name => Name, detail => Text, reverted => Reverted}}.
+
+%% Who lingers in old code and is none of the application's own would only be found when it has stopped.
+clear(Application, Spec, Files, Remove, Options, Tell) ->
+    Modules = [M || {M, _, Md5} <- Files, relup_agent_load:live(M) =/= Md5] ++ Remove,
+    IsOwn = fun(Pid) -> application:get_application(Pid) =:= {ok, Application} end,
+    case relup_agent_slot:others_left(Modules, IsOwn, Options) of
+        ok -> stop(Application, Spec, Files, Remove, waited(Options), Tell);
+        {not_done, Name, Text} -> not_done(Name, Text, true)
+    end.
+
+%% Whoever is to be killed was waited for: it is not done again while the application stands.
+waited(#{kill_blockers := true, blocker_timeout_ms := Timeout} = Options) ->
+    Options#{blocker_timeout_ms := min(Timeout, 500)};
+waited(Options) ->
+    Options.
 
 stop(Application, Spec, Files, Remove, #{timeout_ms := Timeout} = Options, Tell) ->
     Old = old_spec(Application),

@@ -4,7 +4,7 @@
 
 -module(relup_agent_slot).
 
--export([clear_old/2, killed/1, soft_purge/2]).
+-export([clear_old/2, others_left/3, killed/1, soft_purge/2]).
 
 %% Frees the old slot of every module: soft purges, nudges those who linger, waits; kills only when told to.
 %% {ok, Killed} with Killed as relup_agent_walk:seen/1 gives it, or {not_done, lingering_processes, Text}.
@@ -22,6 +22,26 @@ clear_old(Modules, Options, WaitedMs) ->
             clear_old(Held, Options, WaitedMs + 50);
         Held ->
             held(Held, relup_agent_walk:in_old_code(Held), Options)
+    end.
+
+%% The same patience, before those stop by themselves of whom IsOwn is true: `ok` when nobody else is left in the
+%% old code of Modules, or whoever is may be killed later. Nobody is killed here.
+others_left(Modules, IsOwn, Options) ->
+    others_left(Modules, IsOwn, Options, 0).
+
+others_left(Modules, IsOwn, #{blocker_timeout_ms := Timeout, kill_blockers := MayKill} = Options, WaitedMs) ->
+    Taken = [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)],
+    case [One || {Pid, _} = One <- relup_agent_walk:in_old_code(Taken), not IsOwn(Pid)] of
+        [] ->
+            ok;
+        Others when WaitedMs < Timeout ->
+            WaitedMs =:= 0 andalso nudge(Taken),
+            timer:sleep(50),
+            others_left(lists:usort([M || {_, M} <- Others]), IsOwn, Options, WaitedMs + 50);
+        _ when MayKill ->
+            ok;
+        Others ->
+            held(lists:usort([M || {_, M} <- Others]), Others, Options)
     end.
 
 held(Modules, Found, Options) ->

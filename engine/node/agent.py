@@ -44,7 +44,8 @@ def order_term(order: door.StepOrder) -> Term:
         case door.ChangeCode():
             return (Atom("change_code"), _change_code(order))
         case door.RestartApplication():
-            restart = _load_options(50, 10_000, False) | {
+            options = _load_options(order.max_stall_ms, order.blocker_timeout_ms, order.kill_blockers)
+            restart = options | {
                 Atom("app_file"): charlist(order.app_file),
                 Atom("timeout_ms"): order.timeout_ms,
             }

@@ -159,7 +159,10 @@ class ChangeCode(Frozen, frozen=True, tag="change_code"):
 
 
 class RestartApplication(Frozen, frozen=True, tag="restart_application"):
-    """Stop → unload → purge → load modules and .app → start, right there."""
+    """Stop → unload → purge → load modules and .app → start, right there.
+
+    Who lingers in old code and is no process of the application refuses it (or is killed) before it stops.
+    """
 
     application: str
     modules: tuple[ModuleFile, ...]
@@ -168,6 +171,10 @@ class RestartApplication(Frozen, frozen=True, tag="restart_application"):
     app_file: str
     """The .app to load, absolute."""
     timeout_ms: int = 60_000
+    """For its stop, and once more for its start."""
+    max_stall_ms: int = 50
+    blocker_timeout_ms: int = 10_000
+    kill_blockers: bool = False
 
 
 class CallFunction(Frozen, frozen=True, tag="call_function"):

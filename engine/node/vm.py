@@ -268,8 +268,9 @@ def _patience_s(order: door.StepOrder) -> float:
         case door.ChangeCode():
             waits = order.suspend_timeout_ms * 2 + order.change_timeout_ms * 4 + order.blocker_timeout_ms
             return waits / 1000 + 120
-        case door.RestartApplication(timeout_ms=timeout_ms):
-            return 3 * timeout_ms / 1000 + 120
+        case door.RestartApplication(modules=modules):
+            waits = 3 * order.timeout_ms + 3 * order.blocker_timeout_ms
+            return waits / 1000 + len(modules) + 120
         case door.LoadModules(modules=modules):
             return order.blocker_timeout_ms / 1000 + len(modules) + 300
         case door.SetCodePath():

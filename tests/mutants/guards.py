@@ -435,8 +435,8 @@ GUARDS = (
     Guard(
         keeps="a rollback kills nobody, whatever the hop was allowed to",
         file="engine/orders.py",
-        was='                kill_blockers=options.kill_blockers and direction == "do",\n',
-        becomes="                kill_blockers=options.kill_blockers,\n",
+        was='    return options.kill_blockers and direction == "do"\n',
+        becomes="    return options.kill_blockers\n",
         tests=(_LOOP,),
     ),
 )

@@ -50,6 +50,20 @@ ORDERS: list[tuple[StepOrder, str]] = [
         'kill_blockers => false,app_file => "/t/a.app",timeout_ms => 60000}}',
     ),
     (
+        RestartApplication(
+            application="a",
+            modules=(),
+            remove=("gone",),
+            app_file="/t/a.app",
+            timeout_ms=9,
+            max_stall_ms=20,
+            blocker_timeout_ms=300,
+            kill_blockers=True,
+        ),
+        "{restart_application,a,[],[gone],#{max_stall_us => 20000,blocker_timeout_ms => 300,"
+        'kill_blockers => true,app_file => "/t/a.app",timeout_ms => 9}}',
+    ),
+    (
         CallFunction(module="m", function="f", arguments=(1, Atom("a")), timeout_ms=5),
         "{call_function,m,f,[1,a],5}",
     ),

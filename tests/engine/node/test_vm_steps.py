@@ -1,5 +1,6 @@
 """RestartApplication, CallFunction, SetCodePath on a real node, and the agent's coming and going."""
 
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -10,6 +11,7 @@ from engine.node.door import (
     Application,
     CallFunction,
     CodePathMove,
+    LoadModules,
     RestartApplication,
     SetCodePath,
     StepDone,
@@ -95,6 +97,60 @@ def test_what_is_wrong_with_the_files_is_found_before_the_application_stops(
         assert isinstance(report, StepNotDone)
         assert report.reverted
         assert node.eval("whereis(store)") == before
+
+
+def lingerers(node: BareNode, vm: Vm, number: int) -> None:
+    """Processes that stay in old code of looper, version 1, while version 2 is live."""
+    node.eval(f"[looper:plain() || _ <- lists:seq(1, {number})]")
+    assert isinstance(perform(vm, LoadModules(modules=(node.file("looper", "v2"),))), StepDone)
+
+
+def restart_with_looper(node: BareNode, *, kill_blockers: bool = False) -> RestartApplication:
+    return RestartApplication(
+        application="store",
+        modules=(node.file("store", "v2"), node.file("looper", "v1")),
+        remove=(),
+        app_file=str(node.builds / "v2" / "store.app"),
+        blocker_timeout_ms=200,
+        kill_blockers=kill_blockers,
+    )
+
+
+def test_whoever_lingers_in_old_code_is_found_before_the_application_stops(node: BareNode, vm: Vm) -> None:
+    """What cannot be loaded anyway costs no outage; the patience is the one that was asked for."""
+    node.eval("ok = application:start(store)")
+    before = node.eval("whereis(store)")
+    lingerers(node, vm, 3)
+    start = time.monotonic()
+    report = perform(vm, restart_with_looper(node))
+    assert time.monotonic() - start < 9, "the default would be ten seconds"
+    assert isinstance(report, StepNotDone)
+    assert (report.name, report.reverted) == ("lingering_processes", True)
+    assert "3 processes still run old code of looper" in report.detail
+    assert node.eval("whereis(store)") == before
+
+
+def test_killing_blockers_counts_for_a_restart_too(node: BareNode, vm: Vm) -> None:
+    """They are ended and named, and the application runs on its new modules."""
+    node.eval("ok = application:start(store)")
+    lingerers(node, vm, 3)
+    report = perform(vm, restart_with_looper(node, kill_blockers=True))
+    assert isinstance(report, StepDone), report
+    assert len(report.ended) == 3
+    assert vm.applications()["store"] == Application(version="2", running=True)
+
+
+def test_processes_of_the_application_itself_do_not_hold_its_restart_up(node: BareNode, vm: Vm) -> None:
+    """They end with it."""
+    node.eval("ok = application:start(store)")
+    lingerers(node, vm, 3)
+    node.eval(
+        "[group_leader(application_controller:get_master(store), P)"
+        " || P <- processes(), {_, {looper, stay, 0}} <- [process_info(P, current_function)]]"
+    )
+    report = perform(vm, restart_with_looper(node))
+    assert isinstance(report, StepDone), report
+    assert report.ended == ()
 
 
 def test_kernel_stdlib_and_compiler_are_never_restarted(node: BareNode, vm: Vm) -> None:
