@@ -13,7 +13,7 @@ import msgspec
 from engine.changes import Changes
 from engine.errors import BadRelease, BadRequest, UnfitNode
 from engine.incarnation import observation
-from engine.node.door import HeldFuns
+from engine.node.door import HeldFuns, ModuleUsers
 from engine.node.errors import CallTimedOut, RemoteException
 from engine.plan import ResolvedHop, differing_parts, plan_id, planned_steps, recorded_steps
 from engine.prospect import Prospect
@@ -109,6 +109,7 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     resolution = resolve(hop, live=live, target=target, loaded=loaded)
     comparison = compare_trees(live, target)
     held = _held_funs(run, _replaced(resolution, loaded))
+    users = _users(run, comparison, resolution)
     prospect = _looked_ahead(
         run,
         checks,
@@ -119,7 +120,10 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
             target=target,
             live=LiveFacts(
                 md5s=loaded,
-                processes=_processes(run, comparison, resolution),
+                processes={
+                    module: seen.supervised + len(seen.unsupervised) for module, seen in users.items()
+                },
+                out_of_reach=_out_of_reach(run, users),
                 patches=_patches(run),
                 held_funs=tuple(HeldFun(f.module, f.where, f.is_old, f.count) for f in held.found),
             ),
@@ -190,11 +194,23 @@ def _replaced(resolution: Resolution, loaded: Mapping[str, str]) -> list[str]:
     return sorted((replaced | removed) & loaded.keys())
 
 
-def _processes(run: Run, comparison: Comparison, resolution: Resolution) -> dict[str, int]:
-    """How many live processes each module has that may have some: not only the hop's, for a process may hold
-    values of a module that it merely calls."""
-    users = run.node.module_users(sorted({*resolution.becomes_live(), *comparison.process_modules}))
-    return {module: seen.supervised + len(seen.unsupervised) for module, seen in users.items()}
+def _users(run: Run, comparison: Comparison, resolution: Resolution) -> dict[str, ModuleUsers]:
+    """The live processes of each module that may have some: not only the hop's, for a process may hold values of
+    a module that it merely calls."""
+    return run.node.module_users(sorted({*resolution.becomes_live(), *comparison.process_modules}))
+
+
+def _out_of_reach(run: Run, users: Mapping[str, ModuleUsers]) -> dict[str, tuple[str, ...]]:
+    """Who has no supervisor, looked for twice: one that has ended by then was about to."""
+    modules = [module for module, seen in users.items() if seen.unsupervised]
+    if not modules:
+        return {}
+    return {
+        module: tuple(
+            f"{each.pid} ({each.name})" for each in again.unsupervised if each in users[module].unsupervised
+        )
+        for module, again in run.node.module_users(modules).items()
+    }
 
 
 def _patches(run: Run) -> frozenset[str]:

@@ -157,7 +157,7 @@ stray(Pid, Wanted, Found) ->
                     {supervisor, Module, _} -> [Module];
                     {Module, _, _} -> [Module]
                 end,
-            Running = Initial ++ [element(1, Frame) || Frame <- Stack],
+            Running = Initial ++ [element(1, lists:last(Stack)) || Stack =/= []],
             case [M || M <- Running, maps:is_key(M, Wanted)] of
                 [] -> Found;
                 [M | _] -> [{Pid, M} | Found]

@@ -60,7 +60,8 @@ class ProcessSeen(Frozen, frozen=True):
 class ModuleUsers(Frozen, frozen=True):
     """Processes whose callback module is the module: what an update of it will suspend.
 
-    `unsupervised` run the module but hang under no supervisor: an update cannot reach them.
+    `unsupervised` run the module but hang under no supervisor that answers: an update cannot reach them. Who
+    merely calls a function of the module is not among them.
     """
 
     supervised: int

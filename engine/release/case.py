@@ -41,12 +41,15 @@ class LiveFacts:
         md5s: Module md5 of every loaded module.
         processes: Live processes by callback module. A module of `Comparison.process_modules` that is missing
             was not asked about, and counts as one that may have some.
+        out_of_reach: Those of them, by module and as texts for people, that hang under no supervisor that
+            answers: an update does not find them.
         patches: Modules with a beam in data/patches.
         held_funs: Funs of modules that the hop switches, as far as they were found.
     """
 
     md5s: Mapping[str, str]
     processes: Mapping[str, int] = field(default_factory=dict)
+    out_of_reach: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     patches: frozenset[str] = frozenset()
     held_funs: tuple[HeldFun, ...] = ()
 

@@ -159,6 +159,15 @@ FINDINGS: dict[str, Explanation] = {
         _FORMS + " A clause that cannot be judged counts as one that handles it.",
         "Add the clause; check that the Extra of the hop is what it expects.",
     ),
+    "process_out_of_reach": _explained(
+        "The hop updates a module, and processes run it that hang under no supervisor, or under one that does not"
+        " answer. An update suspends and changes those that supervisors know; these keep their old state, and crash"
+        " when the new code meets it.",
+        "All processes of the node that were started in the module or whose outermost frame is in it, seen twice."
+        " A process that runs it under another name, in a library's loop, is not seen.",
+        "'relup plan' names them. End them, or change whoever starts them; a supervisor that did not answer is"
+        " asked again by the next plan. --allow accepts that they may crash.",
+    ),
     "down_clause_missing": _explained(
         'The code_change has no clause for {down, "<from version>"}. The update works, but cannot be undone.',
         _FORMS,

@@ -230,6 +230,14 @@ def somebody_is_suspended(bench: Bench) -> Arranged:
     return Arranged(bench.package(), undo=lambda: bench.node.eval("sys:resume(emqx_retainer)"))
 
 
+def connection_without_a_supervisor(bench: Bench) -> Arranged:
+    bench.node.eval(
+        "spawn(fun() -> {ok, P} = emqx_connection:start_link(undefined), register(stray, P),"
+        " receive after infinity -> ok end end), timer:sleep(100)"
+    )
+    return Arranged(bench.package(), undo=lambda: bench.node.eval("exit(whereis(stray), kill)"))
+
+
 def with_wrong_cookie(bench: Bench) -> Arranged:
     known = replace(bench.scene.known_now(), cookie=Cookie("not-the-cookie"))
     return Arranged(bench.package(), scene=replace(bench.scene, known=known))
@@ -320,6 +328,9 @@ CASES = {
     "no callback module": Case("post_upgrade_module_not_loaded", RELEASE, callback_module_is_not_loaded),
     "patches present": Case("patches_dir_not_empty", REQUEST, with_patches, "emqx_broker.beam"),
     "somebody is suspended": Case("processes_suspended", UNFIT, somebody_is_suspended, "emqx_retainer"),
+    "an update cannot reach a process": Case(
+        "unsafe_hop", RELEASE, connection_without_a_supervisor, "process_out_of_reach:emqx_connection"
+    ),
     "base tree is unreadable": Case("live_release_unknown", UNFIT, base_is_unreadable),
     "plan has changed": Case("plan_changed", REQUEST, other_plan),
     "wrong cookie": Case("wrong_cookie", UNREACHABLE, with_wrong_cookie, heard=NODE_LOG),

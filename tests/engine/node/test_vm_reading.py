@@ -221,3 +221,11 @@ def test_the_search_for_funs_passes_large_values_over(node: BareNode, vm: Vm) ->
 def test_the_search_for_funs_ends_when_its_time_is_over(node: BareNode, vm: Vm) -> None:
     """A plan does not wait for a complete answer that cannot be had; it says so."""
     assert vm.held_funs(["counter"], budget_ms=-1).time_ran_out
+
+
+def test_who_merely_calls_a_module_does_not_run_it(node: BareNode, vm: Vm) -> None:
+    """A stray is a process whose outermost frame is in the module; a caller will be back."""
+    node.eval("spawn(fun() -> {looper:loop(self(), 1), back} end), timer:sleep(50)")
+    assert vm.module_users(["looper"])["looper"].unsupervised == ()
+    node.eval("looper:plain(), timer:sleep(50)")
+    assert len(vm.module_users(["looper"])["looper"].unsupervised) == 1

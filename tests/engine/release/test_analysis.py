@@ -75,6 +75,15 @@ def test_held_funs_are_one_warning_for_each_module_and_age_that_names_the_places
     assert judge(found, strict=True).refusing == found
 
 
+def test_processes_that_an_update_does_not_reach_refuse_it() -> None:
+    """Those of an updated module only: a plain load changes no state."""
+    strays = {"fx_srv": ("<0.7.0> (fx_srv:init/1)", "<0.8.0> (late)"), "fx_a": ("<0.9.0> (x)",)}
+    found = findings_of(case(PAIRS["nothing_wrong"], out_of_reach=strays))
+    assert said(found) == ["error process_out_of_reach:fx_srv"]
+    assert "2 live processes of it" in found[0].happened
+    assert "<0.8.0> (late)" in found[0].happened
+
+
 def test_a_forgotten_module_that_is_not_loaded_is_only_a_warning() -> None:
     """Nothing runs its old code."""
     assert said(findings_of(case(PAIRS["module_not_in_hop"], md5s={}))) == ["warning module_not_in_hop:fx_a"]
