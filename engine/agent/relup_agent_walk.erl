@@ -277,17 +277,14 @@ clients(Pids) ->
         undefined ->
             #{};
         Table ->
-            ets:foldl(
-                fun
-                    ({ClientId, Pid}, Known) when is_binary(ClientId), is_pid(Pid) ->
-                        case maps:is_key(Pid, Pids) of
-                            true -> Known#{Pid => ClientId};
-                            false -> Known
-                        end;
-                    (_, Known) ->
-                        Known
-                end,
-                #{},
-                Table
-            )
+            try
+                ets:foldl(fun(Row, Known) -> client(Row, Known, Pids) end, #{}, Table)
+            catch
+                error:badarg -> #{}
+            end
     end.
+
+client({ClientId, Pid}, Known, Pids) when is_binary(ClientId), is_pid(Pid), is_map_key(Pid, Pids) ->
+    Known#{Pid => ClientId};
+client(_, Known, _) ->
+    Known.

@@ -304,7 +304,7 @@ class Node(Protocol):
         ...
 
     def connections(self) -> int | None:
-        """EMQX's own count of MQTT connections; None when it has no such counter."""
+        """EMQX's own count of MQTT connections; None when it has no such counter, or the counter fails."""
         ...
 
     def evaluate_script(self, text: str) -> Term:

@@ -39,14 +39,18 @@ Running = [App || {App, _, _} <- application:which_applications(30000)],
 CODE_PATH = "[unicode:characters_to_binary(Folder) || Folder <- code:get_path()]."
 
 CONNECTIONS = """
-case erlang:function_exported(emqx_cm, get_connected_client_count, 0) of
-    true -> emqx_cm:get_connected_client_count();
-    false -> case erlang:function_exported(emqx_stats, getstat, 1) of
-        true -> emqx_stats:getstat('connections.count');
+Known = fun({M, F, Arguments}) ->
+    case erlang:function_exported(M, F, length(Arguments)) of
+        true -> try apply(M, F, Arguments) catch _:_ -> undefined end;
         false -> undefined
     end
+end,
+case Known({emqx_cm, get_connected_client_count, []}) of
+    Count when is_integer(Count) -> Count;
+    _ -> Known({emqx_stats, getstat, ['connections.count']})
 end.
 """
+"""Optional: a counter that raises is one that is not there."""
 
 SCRIPT = """
 Split = fun
@@ -123,7 +127,6 @@ COMPILE = (
 end || Texts <- Sources].
 """
 )
-
 """Without the optimizing passes it takes a third of the time, which is the broker's."""
 
 LOAD_AGENT = """

@@ -12,7 +12,7 @@ from engine.agent.source import HELD_FUNS, WALK, agent_source, looking_source
 from engine.errors import NodeUnreachable
 from engine.node import agent, door, expressions
 from engine.node.connection import Connection
-from engine.node.errors import AgentBusy, ConnectionLost, ProtocolViolation, RemoteException
+from engine.node.errors import AgentBusy, CallTimedOut, ConnectionLost, ProtocolViolation, RemoteException
 from engine.node.evaluation import Evaluation
 from engine.term import Atom, Term, format_term, text_of
 
@@ -101,7 +101,10 @@ class Vm:
         )
 
     def connections(self) -> int | None:
-        count = self._read(expressions.CONNECTIONS)
+        try:
+            count = self._read(expressions.CONNECTIONS)
+        except CallTimedOut:
+            return None
         return count if isinstance(count, int) else None
 
     def evaluate_script(self, text: str) -> Term:

@@ -223,6 +223,45 @@ def test_the_search_for_funs_ends_when_its_time_is_over(node: BareNode, vm: Vm) 
     assert vm.held_funs(["counter"], budget_ms=-1).time_ran_out
 
 
+def counters(node: BareNode, cm: str, stats: str) -> None:
+    """EMQX's two counters of connections, with these bodies."""
+    node.eval(
+        """[begin
+            Forms = [begin
+                {ok, Tokens, _} = erl_scan:string(Text), {ok, Form} = erl_parse:parse_form(Tokens), Form
+            end || Text <- Texts],
+            {ok, M, Beam} = compile:forms(Forms), {module, M} = code:load_binary(M, "", Beam)
+        end || Texts <- [
+            ["-module(emqx_cm).", "-export([get_connected_client_count/0]).",
+                "get_connected_client_count() -> " ++ Cm ++ "."],
+            ["-module(emqx_stats).", "-export([getstat/1]).", "getstat(_) -> " ++ Stats ++ "."]
+        ]]""",
+        Cm=charlist(cm),
+        Stats=charlist(stats),
+    )
+
+
+def test_a_counter_of_connections_that_raises_is_one_that_is_not_there(node: BareNode, vm: Vm) -> None:
+    """EMQX's tables go and come with its applications; a count that is only told stops no upgrade."""
+    assert vm.connections() is None
+    for cm, stats, count in (
+        ("3", "5", 3),
+        ("error(badarg)", "5", 5),
+        ("error(badarg)", "exit(noproc)", None),
+    ):
+        counters(node, cm, stats)
+        assert vm.connections() == count
+
+
+def test_a_channel_table_that_cannot_be_read_costs_the_client_ids_only(node: BareNode, vm: Vm) -> None:
+    """Who a process serves is told where it can be."""
+    node.eval(
+        "spawn(fun() -> ets:new(emqx_channel, [named_table, private]), receive after infinity -> ok end end),"
+        " timer:sleep(50), [P | _] = probe_sup:start_counters(1), sys:suspend(P)"
+    )
+    assert [process.client_id for process in vm.suspended()] == [None]
+
+
 def test_who_merely_calls_a_module_does_not_run_it(node: BareNode, vm: Vm) -> None:
     """A stray is a process whose outermost frame is in the module; a caller will be back."""
     node.eval("spawn(fun() -> {looper:loop(self(), 1), back} end), timer:sleep(50)")
