@@ -226,7 +226,7 @@ class StepDone(Frozen, frozen=True, tag="done"):
     slowest: tuple[SuspendedFor, ...] = ()
     """At most ten."""
     ended: tuple[Ended, ...] = ()
-    """At most a hundred."""
+    """All of them: they are counted against what the operator accepts."""
     returned: str | None = None
     notes: tuple[str, ...] = ()
 
