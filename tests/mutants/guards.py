@@ -28,6 +28,7 @@ _MARKER = "tests/engine/release/test_marker.py"
 _AGENT = "tests/engine/node/test_agent_guard.py"
 _UPDATE = "tests/engine/node/test_vm_update.py"
 _LOAD = "tests/engine/node/test_vm_load.py"
+_NEWCOMERS = "tests/engine/node/test_vm_newcomers.py"
 _BOOT = "tests/fixtures/test_boot.py"
 _DEPLOY = "tests/engine/release/test_deploy.py"
 _BOUNDARIES = "tests/boundaries/test_boundaries.py"
@@ -118,6 +119,41 @@ GUARDS = (
         was="        [] -> end_done(Order);\n        _ -> revert(Order)\n",
         becomes="        _ -> end_done(Order)\n",
         tests=(_UPDATE,),
+    ),
+    Guard(
+        keeps="who is born while the others are stopped is stopped too",
+        file="engine/agent/relup_agent_update.erl",
+        was="        [] when Direction =:= up -> close_and_switch(Until, Order);\n",
+        becomes="        [] when Direction =:= up -> switch(Order);\n",
+        tests=(_NEWCOMERS,),
+    ),
+    Guard(
+        keeps="nobody is born between the last look and the switch",
+        file="engine/agent/relup_agent_newcomers.erl",
+        was="    hold(Rows),\n",
+        becomes="",
+        tests=(_NEWCOMERS,),
+    ),
+    Guard(
+        keeps="a supervisor that does not answer refuses an update",
+        file="engine/agent/relup_agent_users.erl",
+        was="        {[_ | _], up} ->\n",
+        becomes="        {[_ | _], sideways} ->\n",
+        tests=(_NEWCOMERS,),
+    ),
+    Guard(
+        keeps="a worker that raises while processes are suspended is followed by another",
+        file="engine/agent/relup_agent_section.erl",
+        was="    write(raised, Text),\n    exit(raised).\n",
+        becomes="    failed(Text, []).\n",
+        tests=(_AGENT,),
+    ),
+    Guard(
+        keeps="an application is not stopped for what cannot be loaded anyway",
+        file="engine/agent/relup_agent_application.erl",
+        was="    case relup_agent_slot:others_left(Modules, IsOwn, Options) of\n",
+        becomes="    case ok of\n",
+        tests=("tests/engine/node/test_vm_steps.py",),
     ),
     Guard(
         keeps="a file whose md5 is not the planned one is not loaded",
