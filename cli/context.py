@@ -86,7 +86,7 @@ class Context:
             SeveralNodes: More than one process runs on this RootDir.
             NodeNotFound: None runs, and the configuration does not name it either.
         """
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         from engine.node.cookie import cookie_from_file
         from engine.node.discovery import configured_node, running_node

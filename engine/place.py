@@ -1,13 +1,13 @@
 """Where things lie under RootDir. Paths only; nothing here opens a file."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 STAGING_PREFIX = ".staging-"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The layout of one install root (reference: EMQX's RootDir, and what relup adds to it).
 
     Attributes:

@@ -6,9 +6,10 @@ that is registered in the VM (`relup_agent`) is the same for all.
 
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import msgspec
 
 WALK = "relup_agent_walk"
 """The one module of the agent that is also interpreted without being loaded."""
@@ -20,8 +21,7 @@ _MODULE = re.compile(r"^-module\((relup_agent\w*)\)\.$", re.MULTILINE)
 _CALLED = re.compile(r"\b(relup_agent(?:_[a-z]+)?)(?=:[a-z])")
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSource:
+class AgentSource(msgspec.Struct, frozen=True):
     """The agent as it is shipped: `modules` maps the name in the VM to Erlang forms, the desk first."""
 
     digest: str

@@ -5,8 +5,9 @@ Source of the fixed ports: EMQX's dist module; of epmd's protocol: ERTS User's G
 
 import re
 import socket
-from dataclasses import dataclass
 from struct import Struct
+
+import msgspec
 
 from engine.errors import BadRequest
 from engine.node.errors import NodeDown, ProtocolViolation
@@ -19,8 +20,7 @@ _REQUEST_TAG = 122
 _RESPONSE_TAG = 119
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A node's name, and the host and port where it listens for other nodes."""
 
     node: str

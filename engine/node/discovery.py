@@ -6,8 +6,9 @@ Everything that tells how a node is called, reached and convinced is gathered he
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from engine.node.command_line import CommandLine
 from engine.node.conf import values_of
@@ -19,8 +20,7 @@ _NAME_VARIABLES = ("EMQX_NODE__NAME", "EMQX_NODE_NAME")
 _COOKIE_VARIABLES = ("EMQX_NODE__COOKIE", "EMQX_NODE_COOKIE")
 
 
-@dataclass(frozen=True, slots=True)
-class KnownNode:
+class KnownNode(msgspec.Struct, frozen=True):
     """What is known of a node before anybody talks to it.
 
     Attributes:

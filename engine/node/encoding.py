@@ -5,9 +5,10 @@ Nesting has no bound: terms wait on a list, not on Python's stack. Source: ERTS 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from struct import Struct
 from typing import Any
+
+import msgspec
 
 from engine.node import tags
 from engine.node.errors import EncodeError
@@ -180,8 +181,7 @@ def _write_fun(fun: Fun, out: bytearray, waiting: _Waiting) -> None:
     _write_pid(fun.pid, out, waiting)
 
 
-@dataclass(frozen=True, slots=True)
-class _FunEnd:
+class _FunEnd(msgspec.Struct, frozen=True):
     """Waits behind a fun's free variables; then the fun's size is known, which stands before them."""
 
     size_offset: int

@@ -14,11 +14,12 @@ Source: ERTS User's Guide, "Distribution Protocol", "Distribution Handshake".
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntFlag
 from hashlib import md5
 from hmac import compare_digest
 from struct import Struct
+
+import msgspec
 
 from engine.errors import NodeUnreachable
 from engine.node.cookie import Cookie
@@ -72,8 +73,7 @@ _CHALLENGE = Struct(">cQIIH")
 _DIGEST_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """Who is who once the handshake is done; `creation` is that of the node's life."""
 
     node: str

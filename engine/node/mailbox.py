@@ -6,10 +6,11 @@ it hands to `answer`, a frame at a time.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
+
+import msgspec
 
 from engine.errors import NodeUnreachable
 from engine.node import control
@@ -22,23 +23,20 @@ _LOW_WORD = 0x3_FFFF
 """A reference's first word has 18 bits on older nodes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A term that the node sent to one of our pids."""
 
     term: Term
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The process of a spawn request ended, or never began."""
 
     reference: Reference
     reason: Term
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """The connection is gone; nothing more will come."""
 
     error: NodeUnreachable

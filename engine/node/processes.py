@@ -1,15 +1,15 @@
 """Processes of this machine as /proc shows them: command line, owner, start. Reads only, follows nothing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 _START_TIME_FIELD = 22
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True)
-class OsProcess:
+class OsProcess(msgspec.Struct, frozen=True):
     """One life of a process: pids return, `pid` with `start_time` does not.
 
     Attributes:

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from engine.release.errors import CannotReadRelease
 from engine.release.terms import read_term_file
@@ -14,8 +15,7 @@ from engine.term import Term, text_of
 _WHOLE_TREE = "Check that the release tree is whole."
 
 
-@dataclass(frozen=True)
-class ReleaseApplication:
+class ReleaseApplication(msgspec.Struct, frozen=True, dict=True):
     """`lib/<name>-<version>/`.
 
     Attributes:

@@ -10,9 +10,10 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
+
+import msgspec
 
 from engine.release.errors import CorruptBeam
 
@@ -48,8 +49,7 @@ Import = tuple[str, str, int]
 """Module, name and arity."""
 
 
-@dataclass(frozen=True)
-class Beam:
+class Beam(msgspec.Struct, frozen=True, dict=True):
     """One beam, its chunks as they stand in the file.
 
     Attributes:

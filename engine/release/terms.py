@@ -5,8 +5,9 @@ let through only where the caller says so.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from engine.release.errors import CannotReadRelease, ScriptTerm
 from engine.release.term_scanner import NotPlain, scan_term
@@ -22,8 +23,7 @@ _DATA_ONLY = (
 )
 
 
-@dataclass(frozen=True)
-class ParsedTerm:
+class ParsedTerm(msgspec.Struct, frozen=True):
     """A term with the places of its tuples and calls.
 
     Attributes:

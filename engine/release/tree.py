@@ -5,9 +5,10 @@ Source: EMQX's layout (bin, erts-*, lib, releases); what a tree says of itself i
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import msgspec
 
 from engine.release.application import ReleaseApplication, applications_of
 from engine.release.errors import CannotReadRelease
@@ -18,8 +19,7 @@ from engine.release.version import Version
 _WHOLE_TREE = "Check that the release tree is whole, or get the package again."
 
 
-@dataclass(frozen=True)
-class ReleaseTree:
+class ReleaseTree(msgspec.Struct, frozen=True, dict=True):
     """One tree.
 
     Attributes:

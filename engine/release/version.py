@@ -6,8 +6,9 @@ component: digits, dots and one suffix of letters, digits, `.`, `+`, `-`. Source
 """
 
 import re
-from dataclasses import dataclass
 from functools import total_ordering
+
+import msgspec
 
 from engine.release.errors import InvalidVersion
 
@@ -21,8 +22,7 @@ _PRE_RELEASE, _RELEASE, _PATCHED = 0, 1, 2
 
 
 @total_ordering
-@dataclass(frozen=True, slots=True, eq=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """One version, ordered: `5.10.4-rc.3` < `5.10.4-rc.10` < `5.10.4` < `5.10.4+patch.A` < `5.10.5`.
 
     Attributes:
