@@ -14,7 +14,6 @@ Source: ERTS User's Guide, "Distribution Protocol", "Distribution Handshake".
 """
 
 from collections.abc import Callable
-from enum import IntFlag
 from hashlib import md5
 from hmac import compare_digest
 from struct import Struct
@@ -26,8 +25,10 @@ from engine.node.cookie import Cookie
 from engine.node.errors import HandshakeRefused, ProtocolViolation, WrongCookie
 
 
-class Flag(IntFlag):
-    """Capabilities; the names are the guide's without their DFLAG_."""
+class Flag:
+    """Capabilities; the names are the guide's without their DFLAG_. An enum would take longer to make than to shake
+    hands.
+    """
 
     EXTENDED_REFERENCES = 0x4
     DIST_MONITOR = 0x8

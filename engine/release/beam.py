@@ -34,12 +34,8 @@ def _compact(tag: int) -> bytes:
 
 
 _TAG_U, _TAG_ATOM = 0, 2
-_ON_LOAD = re.compile(
-    rb"\x02" + _compact(_TAG_ATOM) * 2 + rb"\x00\x01" + _compact(_TAG_U) + rb"\x98?\x95", re.DOTALL
-)
-_PROCESS_ATOMS = re.compile(
-    rb"\x0bhandle_call|\x0chandle_event|\x0dcallback_mode|\x0fsystem_continue|\x0bcode_change"
-)
+_ON_LOAD = rb"\x02" + _compact(_TAG_ATOM) * 2 + rb"\x00\x01" + _compact(_TAG_U) + rb"\x98?\x95"
+_PROCESS_ATOMS = rb"\x0bhandle_call|\x0chandle_event|\x0dcallback_mode|\x0fsystem_continue|\x0bcode_change"
 """Names of the callbacks of gen_server, gen_event, gen_statem and sys, each behind its length."""
 _BUILD_AGAIN = "Get the package again; this file cannot be loaded."
 
@@ -110,7 +106,7 @@ class Beam(msgspec.Struct, frozen=True, dict=True):
         label of a function without arguments, perhaps with `nif_start` (152) between; that sequence is looked
         for: func_info (2) of arity 0, label (1), on_load.
         """
-        return _ON_LOAD.search(self.chunks[b"Code"]) is not None
+        return re.search(_ON_LOAD, self.chunks[b"Code"], re.DOTALL) is not None
 
     def _atom(self, index: int) -> str:
         atoms = self.atoms
@@ -302,11 +298,12 @@ def scanned(files: Mapping[str, Path]) -> tuple[dict[str, str], frozenset[str]]:
     """
     md5s: dict[str, str] = {}
     processes = []
+    has_callbacks = re.compile(_PROCESS_ATOMS).search
     for name, file in files.items():
         source = str(file)
         chunks = _chunks_in(source)
         md5s[name] = _md5_of(chunks, source)
-        if _PROCESS_ATOMS.search(chunks.get(b"AtU8") or chunks[b"Atom"]):
+        if has_callbacks(chunks.get(b"AtU8") or chunks[b"Atom"]):
             processes.append(name)
     return md5s, frozenset(processes)
 
