@@ -25,15 +25,14 @@ known(#{rows := Rows}) ->
     lists:usort(tuple_to_list(relup_agent_rows:pids(Rows)) ++ relup_agent_section:value(strays, [])).
 
 hold(Rows) ->
-    Parents = relup_agent_rows:moving(running, still, Rows),
+    Parents = relup_agent_rows:still([running], Rows),
     relup_agent_rows:ask(suspend, suspend, Parents, Rows),
     relup_agent_rows:settle(200, Rows),
     relup_agent_rows:excuse(Parents, Rows).
 
 %% Nobody waits for them: one that is busy reads it later.
 release(Rows) ->
-    Parents =
-        relup_agent_rows:moving(suspended, still, Rows) ++ relup_agent_rows:moving(suspending, still, Rows),
+    Parents = relup_agent_rows:still([suspended, suspending], Rows),
     relup_agent_rows:ask(resume, resume, Parents, Rows),
     relup_agent_rows:excuse(Parents, Rows).
 

@@ -10,9 +10,9 @@
 
 -export([new/3, more/3, watched/1, count/1, users/1, pids/1, named/2]).
 -export([ask/4, asked/1, settle/2, excuse/2, record/4, ask_again/1]).
--export([moving/2, moving/3, is_shape/3, failed/0, hung/0, pause_times/1, stop_hung/2, kill/2]).
+-export([moving/2, moving/3, still/2, is_shape/3, failed/0, hung/0, pause_times/1, stop_hung/2, kill/2]).
 
--record(rows, {pids, cells, section, watching = #{}}).
+-record(rows, {pids, still, cells, section, watching = #{}}).
 
 %% Columns of a row, and the words for what stands in them.
 motion() -> 1.
@@ -44,13 +44,15 @@ owed(resume) -> 4.
 %% Users have a shape; the others only stand still. There is room for as many again who are born meanwhile.
 new(Users, Shape, Others) ->
     Count = length(Users) + length(Others),
+    Still = lists:seq(length(Users) + 1, Count),
     Rows = #rows{
         pids = list_to_tuple(Users ++ Others),
+        still = Still,
         cells = atomics:new(1 + columns() * (2 * Count + 1000), []),
         section = relup_agent_section:value(section)
     },
     [set(N, shape(), shape(Shape), Rows) || N <- lists:seq(1, length(Users))],
-    [set(N, shape(), shape(still), Rows) || N <- lists:seq(length(Users) + 1, Count)],
+    [set(N, shape(), shape(still), Rows) || N <- Still],
     relup_agent_section:write(rows, Rows),
     Rows.
 
@@ -76,8 +78,8 @@ watching(Numbers, #rows{pids = Pids}) ->
     maps:from_list([{monitor(process, element(N, Pids)), N} || N <- Numbers]).
 
 %% How many have a state that changes.
-users(Rows) ->
-    length([N || N <- lists:seq(1, count(Rows)), not is_shape(N, still, Rows)]).
+users(#rows{still = Still} = Rows) ->
+    count(Rows) - length(Still).
 
 count(#rows{pids = Pids}) ->
     tuple_size(Pids).
@@ -90,6 +92,11 @@ pids(#rows{pids = Pids}) ->
 named(Numbers, #rows{pids = Pids}) ->
     First = [element(N, Pids) || N <- lists:sublist(Numbers, 10)],
     lists:join("; ", [[pid_to_list(Pid), " ", relup_agent_walk:name(Pid)] || Pid <- First]).
+
+%% The numbers of those in one of the motions who only stand still: a few, looked for while all others wait.
+still(Motions, #rows{still = Still} = Rows) ->
+    Wanted = [motion(Motion) || Motion <- Motions],
+    [N || N <- Still, lists:member(get(N, motion(), Rows), Wanted)].
 
 %% The numbers of the processes in a motion, and in a shape.
 moving(Motion, Rows) ->
