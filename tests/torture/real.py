@@ -50,7 +50,7 @@ def _run(stage: Stage, play: Play, dice: random.Random) -> None:
             node.start()
         vm_died |= _struck(stage, play, "recover", dice, spare=round_number > 1)
     else:
-        raise Wrong(f"open after {RECOVERIES} recoveries")
+        _end_forwards(stage, play)
     if not node.is_running:
         node.start()
     state = stage.told()
@@ -61,6 +61,18 @@ def _run(stage: Stage, play: Play, dice: random.Random) -> None:
     stage.require_told(target_runs=succeeded)
     if vm_died:
         stage.close()
+
+
+def _end_forwards(stage: Stage, play: Play) -> None:
+    """Past the point of no return `--rollback` is refused however often the dice say it: forwards it ends.
+
+    Raises:
+        Wrong: It does not.
+    """
+    stage.tool(play, "recover", way="do")
+    state = stage.told()
+    if state is not None and state.is_open:
+        raise Wrong(f"open after {RECOVERIES} recoveries and one forwards")
 
 
 def _struck(stage: Stage, play: Play, command: str, dice: random.Random, *, spare: bool = False) -> bool:
