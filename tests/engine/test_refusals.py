@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cli.exit_codes import exit_code
@@ -239,7 +240,7 @@ def connection_without_a_supervisor(bench: Bench) -> Arranged:
 
 
 def with_wrong_cookie(bench: Bench) -> Arranged:
-    known = replace(bench.scene.known_now(), cookie=Cookie("not-the-cookie"))
+    known = msgspec.structs.replace(bench.scene.known_now(), cookie=Cookie("not-the-cookie"))
     return Arranged(bench.package(), scene=replace(bench.scene, known=known))
 
 
