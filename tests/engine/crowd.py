@@ -3,7 +3,6 @@
 A question asked a second time makes no atom, so that the counts can be compared to the last one.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -177,19 +176,26 @@ class Ended(msgspec.Struct, frozen=True):
     peak_bytes: int
 
 
+_MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""A small process between: a child's ru_maxrss begins with what its parent had resident, which here is the tests."""
+
+
 def run_relup(node: RunningNode, *words: str) -> Ended:
     """Run the command line in a process of its own and measure it."""
-    process = subprocess.Popen(
-        [sys.executable, str(FRONT_DOOR), "--root", str(node.root), *words],
+    relup = [sys.executable, str(FRONT_DOOR), "--root", str(node.root), *words]
+    ran = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *relup],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         env=node.environment,
         stdin=subprocess.DEVNULL,
+        check=False,
     )
-    assert process.stdout is not None
-    with process.stdout:
-        said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Ended(process.returncode, said, usage.ru_maxrss * 1024)
+    said, _, peak_kib = ran.stdout.rstrip().rpartition("\n")
+    return Ended(ran.returncode, said, int(peak_kib) * 1024)
