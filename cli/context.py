@@ -18,6 +18,7 @@ from engine.place import Place
 if TYPE_CHECKING:
     from engine.node.discovery import KnownNode
     from engine.node.door import Node
+    from engine.release.hashing import Hashing
     from engine.run import House
     from engine.truth import Versions
     from journal.door import History, Journal
@@ -208,16 +209,19 @@ class Context:
         """Base, live and next boot, as far as they can be known now."""
         return self.asked_versions()[0]
 
-    def asked_versions(self) -> "tuple[Versions, NodeUnreachable | None]":
-        """The same, and why the node could not be asked, if so: reading commands work either way."""
-        from engine.truth import hashed_ahead, versions
+    def asked_versions(self, *, ahead: "Hashing | None" = None) -> "tuple[Versions, NodeUnreachable | None]":
+        """The same, and why the node could not be asked, if so: reading commands work either way.
 
-        with hashed_ahead(self.place) as ahead:
-            try:
-                with closing(self.connect()) as node:
-                    return versions(self.place, node, ahead=ahead), None
-            except NodeUnreachable as error:
-                return versions(self.place, None), error
+        Args:
+            ahead: A tree that is being hashed already.
+        """
+        from engine.truth import versions
+
+        try:
+            with closing(self.connect()) as node:
+                return versions(self.place, node, ahead=ahead), None
+        except NodeUnreachable as error:
+            return versions(self.place, None), error
 
     def fail(
         self, error: "RelupError | JournalError", *, fields: dict[str, object] | None = None

@@ -5,12 +5,15 @@ from cli.context import Context, shown_versions
 
 def show(context: Context) -> None:
     """The official line, the three versions, and what is wrong with them; or all that as one JSON object."""
-    from engine.incarnation import observation
-    from projections.replay import current_facts
-    from projections.status import Seen, status_line
+    from engine.release.hashing import hashing_of_likely
 
-    facts = current_facts(context.own_history())
-    found, unasked = context.asked_versions()
+    with hashing_of_likely(context.place) as ahead:
+        from engine.incarnation import observation
+        from projections.replay import current_facts
+        from projections.status import Seen, status_line
+
+        facts = current_facts(context.own_history())
+        found, unasked = context.asked_versions(ahead=ahead)
     seen = Seen(
         lock_held=context.lock_is_held(),
         marker=found.marker,

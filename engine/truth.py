@@ -5,7 +5,6 @@ node's own word stands beside it. Reads files and asks the node; changes nothing
 """
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ from engine.errors import RelupError
 from engine.node.door import Node, NodeFacts
 from engine.place import Place
 from engine.release.beam import file_md5s
-from engine.release.hashing import Hashing, hashing
+from engine.release.hashing import Hashing
 from engine.release.marker import read_marker
 from engine.release.tree import ReleaseTree
 from engine.release.version import parse_version
@@ -54,18 +53,12 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     troubles: tuple[str, ...] = ()
 
 
-def hashed_ahead(place: Place) -> AbstractContextManager[Hashing | None]:
-    """Begin to hash the tree that runs most likely, for `versions`: the one that was deployed last, else the base."""
-    marked = read_marker(place.root).version
-    return hashing(place.tree(marked) if marked else place.root)
-
-
 def versions(place: Place, node: Node | None, *, ahead: Hashing | None = None) -> Versions:
     """The facts as they are now.
 
     Args:
         node: None when it is down or cannot be asked.
-        ahead: What was begun by `hashed_ahead`.
+        ahead: A tree that is being hashed already.
     """
     trees, troubles = known_trees(place)
     base = trees.get(place.root)

@@ -7,14 +7,16 @@ costs nothing but time: whoever asks gets no answer and hashes for himself.
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
 from engine.errors import RelupError
+from engine.place import Place
 from engine.release.beam import file_md5s
+from engine.release.marker import read_marker
 from engine.release.tree import ReleaseTree
 
 _answers = msgspec.msgpack.Decoder(dict[str, str])
@@ -65,6 +67,12 @@ def hashing(root: Path) -> Iterator[Hashing | None]:
         yield begun
     finally:
         begun.end()
+
+
+def hashing_of_likely(place: Place) -> AbstractContextManager[Hashing | None]:
+    """The same for the tree that runs most likely: the one that was made permanent last, else the base."""
+    marked = read_marker(place.root).version
+    return hashing(place.tree(marked) if marked else place.root)
 
 
 def _hash(root: Path, writing: int) -> NoReturn:
