@@ -1,6 +1,7 @@
 """`make boundaries`: every point of a good upgrade and of a failing one with its rollback."""
 
 import argparse
+import contextlib
 import queue
 import sys
 import tempfile
@@ -50,9 +51,22 @@ def walk(runs: list[Run], built: Built, folder: Path, *, workers: int) -> list[s
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        _stop(waiting)
+        for thread in threads:
+            thread.join()
+        raise
     return failures
+
+
+def _stop(waiting: "queue.SimpleQueue[Run]") -> None:
+    """Ctrl-C: each worker ends the run in hand, and with it its node and its clients."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()
 
 
 def _work(waiting: "queue.SimpleQueue[Run]", stage: Stage, failures: list[str], total: int) -> None:
