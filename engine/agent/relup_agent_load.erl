@@ -103,8 +103,8 @@ in_turn([], Prepared, Counts, Options, Tell) ->
     batches(Prepared, 1, Counts, none, Options, Tell).
 
 %% A switch has a cost of its own and one for each module; both grow with the number of all functions that
-%% the VM exports, and both vary. Batches are so large that a usual one takes a good half of the budget, and
-%% not so small that little more than the first cost is paid again and again.
+%% the VM exports, and both vary: of fifty usual ones one takes twice as long. Batches are so large that a usual
+%% one takes two fifths of the budget, and not so small that little more than the first cost is paid again and again.
 batches([], _, Counts, _, _, _) ->
     {done, Counts};
 batches(Prepared, Size, Counts, Costs, Options, Tell) ->
@@ -129,7 +129,7 @@ learnt({BaseUs, ModuleUs}, Count, Us) ->
 next_size(1, _, _) ->
     8;
 next_size(Size, {BaseUs, ModuleUs}, BudgetUs) ->
-    Fitting = (BudgetUs * 6 div 10 - BaseUs) div ModuleUs,
+    Fitting = (BudgetUs * 4 div 10 - BaseUs) div ModuleUs,
     max(4, min(Fitting, Size * 2)).
 
 counted(Modules, Us, Counts, Tell) ->

@@ -8,11 +8,12 @@
 
 -module(relup_agent_rows).
 
--export([new/3, more/3, watched/1, count/1, users/1, pids/1, named/2]).
--export([ask/4, asked/1, settle/2, excuse/2, record/4, ask_again/1]).
+-export([new/3, more/3, watch/1, users/1, pids/1, named/2]).
+-export([ask/4, ask_moving/5, ask_change/4, settle/2, excuse/2, of_keeper/0, record/5, ask_again/0]).
 -export([moving/2, moving/3, still/2, is_shape/3, failed/0, hung/0, pause_times/1, stop_hung/2, kill/2]).
 
--record(rows, {pids, still, cells, section, watching = #{}}).
+%% Pids: the first `sorted` of them are in order; behind them who was born later.
+-record(rows, {pids, sorted, still, cells, section}).
 
 %% Columns of a row, and the words for what stands in them.
 motion() -> 1.
@@ -43,39 +44,38 @@ owed(resume) -> 4.
 
 %% Users have a shape; the others only stand still. There is room for as many again who are born meanwhile.
 new(Users, Shape, Others) ->
-    Count = length(Users) + length(Others),
-    Still = lists:seq(length(Users) + 1, Count),
+    Sorted = lists:sort([{Pid, Shape} || Pid <- Users] ++ [{Pid, still} || Pid <- Others]),
+    Count = length(Sorted),
     Rows = #rows{
-        pids = list_to_tuple(Users ++ Others),
-        still = Still,
+        pids = list_to_tuple([Pid || {Pid, _} <- Sorted]),
+        sorted = Count,
+        still = [N || {N, {_, still}} <- lists:zip(lists:seq(1, Count), Sorted)],
         cells = atomics:new(1 + columns() * (2 * Count + 1000), []),
         section = relup_agent_section:value(section)
     },
-    [set(N, shape(), shape(Shape), Rows) || N <- lists:seq(1, length(Users))],
-    [set(N, shape(), shape(still), Rows) || N <- Still],
+    [set(N, shape(), shape(Has), Rows) || {N, {_, Has}} <- lists:zip(lists:seq(1, Count), Sorted)],
     relup_agent_section:write(rows, Rows),
     Rows.
 
 %% The rows with more processes in them, watched as the others are, and their numbers; `full` without room.
 %% Whoever holds the rows from before learns by a number that is not among them that there are new ones.
-more(Pids, Shape, #rows{pids = Before, watching = Watching, cells = Cells} = Rows) ->
+more(Pids, Shape, #rows{pids = Before, cells = Cells} = Rows) ->
     Numbers = lists:seq(tuple_size(Before) + 1, tuple_size(Before) + length(Pids)),
     case cell(lists:last(Numbers), columns()) =< maps:get(size, atomics:info(Cells)) of
         true ->
             More = Rows#rows{pids = list_to_tuple(tuple_to_list(Before) ++ Pids)},
             [set(N, shape(), shape(Shape), More) || N <- Numbers],
-            relup_agent_section:write(rows, More#rows{watching = #{}}),
-            {More#rows{watching = maps:merge(Watching, watching(Numbers, More))}, Numbers};
+            relup_agent_section:write(rows, More),
+            [monitor(process, Pid) || Pid <- Pids],
+            {More, Numbers};
         false ->
             full
     end.
 
-%% The same rows, with this process told of every death among them.
-watched(Rows) ->
-    Rows#rows{watching = watching(lists:seq(1, count(Rows)), Rows)}.
-
-watching(Numbers, #rows{pids = Pids}) ->
-    maps:from_list([{monitor(process, element(N, Pids)), N} || N <- Numbers]).
+%% This process is told of every death among them.
+watch(#rows{pids = Pids}) ->
+    [monitor(process, Pid) || Pid <- tuple_to_list(Pids)],
+    ok.
 
 %% How many have a state that changes.
 users(#rows{still = Still} = Rows) ->
@@ -100,14 +100,32 @@ still(Motions, #rows{still = Still} = Rows) ->
 
 %% The numbers of the processes in a motion, and in a shape.
 moving(Motion, Rows) ->
-    Wanted = motion(Motion),
-    [N || N <- lists:seq(1, count(Rows)), get(N, motion(), Rows) =:= Wanted].
+    those(count(Rows), in_motion(Motion, Rows), []).
 
 moving(Motion, Shape, Rows) ->
-    [N || N <- moving(Motion, Rows), is_shape(N, Shape, Rows)].
+    those(count(Rows), in_motion(Motion, Shape, Rows), []).
+
+in_motion(Motion, Rows) ->
+    Wanted = motion(Motion),
+    fun(N) -> get(N, motion(), Rows) =:= Wanted end.
+
+in_motion(Motion, Shape, Rows) ->
+    Wanted = motion(Motion),
+    fun(N) -> get(N, motion(), Rows) =:= Wanted andalso is_shape(N, Shape, Rows) end.
+
+those(0, _, Found) ->
+    Found;
+those(N, Is, Found) ->
+    case Is(N) of
+        true -> those(N - 1, Is, [N | Found]);
+        false -> those(N - 1, Is, Found)
+    end.
 
 is_shape(N, Shape, Rows) ->
     get(N, shape(), Rows) =:= shape(Shape).
+
+is_gone(N, Rows) ->
+    get(N, motion(), Rows) =:= motion(gone).
 
 failed() ->
     [N || [N] <- ets:match(relup_agent_record, {{failed, '$1'}, '_'})].
@@ -117,12 +135,7 @@ hung() ->
 
 %% [{Us, N}], the longest first, of those that live and have a state that changes.
 pause_times(Rows) ->
-    Alive = [
-        N
-     || N <- lists:seq(1, count(Rows)),
-        get(N, motion(), Rows) =/= motion(gone),
-        not is_shape(N, still, Rows)
-    ],
+    Alive = those(count(Rows), fun(N) -> not is_gone(N, Rows) andalso not is_shape(N, still, Rows) end, []),
     lists:reverse(lists:sort([{get(N, paused(), Rows), N} || N <- Alive])).
 
 %% ---------------------------------------------------------------- asking and waiting
@@ -132,23 +145,57 @@ pause_times(Rows) ->
 ask(_, _, [], _) ->
     ok;
 ask(Question, Request, Numbers, Rows) ->
+    {Portion, Rest} = lists:split(min(portion(), length(Numbers)), Numbers),
     Before = pending(0, Rows),
-    Rest = ask_some(portion(), Question, Request, Numbers, Rows),
+    [ask_one(Question, Request, N, Rows) || N <- Portion],
     half_answered(Before + portion() div 2, Rows),
     ask(Question, Request, Rest, Rows).
 
+%% Asks all in this motion and shape. They are looked for as it goes: a list of all of them would be made, and
+%% moved by the garbage collector, while they stand still.
+ask_moving(Question, Request, Motion, Shape, Rows) ->
+    ask_from(1, Question, Request, in_motion(Motion, Shape, Rows), Rows).
+
+%% Asks all suspended ones in this shape to change it, but those who failed in it or were asked already.
+ask_change(Question, Request, Shape, Rows) ->
+    Failed = maps:from_list([{N, true} || N <- failed()]),
+    IsInShape = in_motion(suspended, Shape, Rows),
+    Is = fun(N) -> IsInShape(N) andalso not owes_change(N, Rows) andalso not is_map_key(N, Failed) end,
+    ask_from(1, Question, Request, Is, Rows).
+
+ask_from(N, Question, Request, Is, Rows) ->
+    case N =< count(Rows) of
+        true ->
+            Before = pending(0, Rows),
+            Next = ask_some(portion(), N, Question, Request, Is, Rows),
+            half_answered(Before + portion() div 2, Rows),
+            ask_from(Next, Question, Request, Is, Rows);
+        false ->
+            ok
+    end.
+
 portion() -> 64.
 
+%% Gives the number after the last one looked at.
+ask_some(Left, N, Question, Request, Is, Rows) ->
+    case Left > 0 andalso N =< count(Rows) of
+        true ->
+            case Is(N) of
+                true ->
+                    ask_one(Question, Request, N, Rows),
+                    ask_some(Left - 1, N + 1, Question, Request, Is, Rows);
+                false ->
+                    ask_some(Left, N + 1, Question, Request, Is, Rows)
+            end;
+        false ->
+            N
+    end.
+
 %% Writes down what is asked, then asks. Who owes an older answer still pays once.
-ask_some(0, _, _, Rest, _) ->
-    Rest;
-ask_some(_, _, _, [], _) ->
-    [];
-ask_some(Left, Question, Request, [N | Rest], Rows) ->
+ask_one(Question, Request, N, #rows{pids = Pids} = Rows) ->
     asked(Question, N, Rows),
     owes(N, owed(Question), Rows),
-    send(Question, Request, N, Rows),
-    ask_some(Left - 1, Question, Request, Rest, Rows).
+    send(Question, Request, N, element(N, Pids), Rows).
 
 half_answered(Pending, Rows) ->
     case pending(0, Rows) =< Pending of
@@ -161,9 +208,8 @@ half_answered(Pending, Rows) ->
             end
     end.
 
-%% The numbers of those who owe the answer to a change already.
-asked(Rows) ->
-    [N || N <- lists:seq(1, count(Rows)), lists:member(get(N, owed(), Rows), [owed(change), owed(down)])].
+owes_change(N, Rows) ->
+    lists:member(get(N, owed(), Rows), [owed(change), owed(down)]).
 
 owes(N, Owed, #rows{cells = Cells} = Rows) ->
     case atomics:exchange(Cells, cell(N, owed()), Owed) of
@@ -175,15 +221,15 @@ asked(suspend, N, Rows) -> set(N, motion(), motion(suspending), Rows);
 asked(resume, N, Rows) -> set(N, motion(), motion(resuming), Rows);
 asked(_, _, _) -> ok.
 
-send(Question, Request, N, #rows{pids = Pids, section = Section}) ->
-    From = {relup_agent_record, {relup_answer, Section, Question, N}},
-    element(N, Pids) ! {system, From, Request}.
+%% The answer names the process too, so that the keeper need not hold them all.
+send(Question, Request, N, Pid, #rows{section = Section}) ->
+    Pid ! {system, {relup_agent_record, {relup_answer, Section, Question, N, Pid}}, Request}.
 
 %% Waits until nothing is owed or the time is over; gives the numbers of those who still owe.
 settle(TimeoutMs, Rows) ->
     settle_until(erlang:monotonic_time(millisecond) + TimeoutMs, Rows).
 
-settle_until(Deadline, #rows{watching = Watching} = Rows) ->
+settle_until(Deadline, Rows) ->
     case pending(0, Rows) of
         Left when Left =< 0 ->
             [];
@@ -191,17 +237,32 @@ settle_until(Deadline, #rows{watching = Watching} = Rows) ->
             receive
                 paid ->
                     settle_until(Deadline, Rows);
-                {'DOWN', Ref, process, _, Reason} when is_map_key(Ref, Watching) ->
-                    gone(maps:get(Ref, Watching), Reason, Rows),
+                {'DOWN', _, process, Pid, Reason} ->
+                    [gone(N, Reason, Rows) || N <- numbers(Pid, Rows)],
                     settle_until(Deadline, Rows)
             after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
-                [N || N <- lists:seq(1, count(Rows)), get(N, owed(), Rows) =/= owed(nothing)]
+                those(count(Rows), fun(N) -> get(N, owed(), Rows) =/= owed(nothing) end, [])
             end
     end.
 
 %% Nobody waits for what these owe.
 excuse(Numbers, Rows) ->
     [paid(N, Rows) || N <- Numbers].
+
+%% The number of a process, or none. A search keeps no table of all processes, which would have to be moved by
+%% the garbage collector while they stand still.
+numbers(Pid, #rows{sorted = Sorted} = Rows) ->
+    number(Pid, 1, Sorted, Rows).
+
+number(Pid, Low, High, #rows{pids = Pids} = Rows) when Low =< High ->
+    Middle = (Low + High) div 2,
+    case element(Middle, Pids) of
+        Pid -> [Middle];
+        Less when Less < Pid -> number(Pid, Middle + 1, High, Rows);
+        _ -> number(Pid, Low, Middle - 1, Rows)
+    end;
+number(Pid, _, _, #rows{pids = Pids, sorted = Sorted} = Rows) ->
+    [N || N <- lists:seq(Sorted + 1, count(Rows)), element(N, Pids) =:= Pid].
 
 gone(N, Reason, Rows) ->
     Before = get(N, motion(), Rows),
@@ -214,13 +275,13 @@ gone(N, Reason, Rows) ->
 
 %% A process that does not come back from its code_change can be resumed in neither code.
 stop_hung(Left, Rows) ->
-    Hung = [N || N <- Left, lists:member(get(N, owed(), Rows), [owed(change), owed(down)])],
+    Hung = [N || N <- Left, owes_change(N, Rows)],
     ets:insert(relup_agent_record, [{{hung, N}, true} || N <- Hung]),
     kill(Hung, Rows).
 
 %% Ends them and waits until they are gone.
 kill(Numbers, #rows{pids = Pids} = Rows) ->
-    Alive = [N || N <- Numbers, get(N, motion(), Rows) =/= motion(gone)],
+    Alive = [N || N <- Numbers, not is_gone(N, Rows)],
     [
         begin
             owes(N, owed(resume), Rows),
@@ -233,34 +294,39 @@ kill(Numbers, #rows{pids = Pids} = Rows) ->
 
 %% ---------------------------------------------------------------- the keeper's part
 
+%% The rows as the keeper holds them: the same cells, and none of the pids, which a garbage collector would have
+%% to move again and again. They stay the same while processes are added.
+of_keeper() ->
+    (relup_agent_section:value(rows))#rows{pids = {}, sorted = 0, still = []}.
+
 %% What an answer makes true. Whoever has changed is resumed at once where resuming waits for nobody else.
 %% `paid` when the hand should look, else `nothing`.
-record(suspend, N, _, Rows) ->
+record(suspend, N, _, _, Rows) ->
     set(N, since(), erlang:monotonic_time(microsecond), Rows),
     set(N, motion(), motion(suspended), Rows),
     paid(N, Rows);
-record(resume, N, _, Rows) ->
+record(resume, N, _, _, Rows) ->
     measure(get(N, since(), Rows), N, Rows),
     set(N, motion(), motion(running), Rows),
     paid(N, Rows);
-record(change, N, ok, Rows) ->
+record(change, N, Pid, ok, Rows) ->
     set(N, shape(), shape(new), Rows),
     case relup_agent_section:value(pipelined) of
         true ->
             set(N, motion(), motion(resuming), Rows),
             set(N, owed(), owed(resume), Rows),
-            send(resume, resume, N, Rows),
+            send(resume, resume, N, Pid, Rows),
             nothing;
         false ->
             paid(N, Rows)
     end;
-record(down, N, ok, Rows) ->
+record(down, N, _, ok, Rows) ->
     set(N, shape(), shape(old), Rows),
     paid(N, Rows);
-record(probe, N, _, #rows{pids = Pids} = Rows) ->
-    lists:member(get(N, owed(), Rows), [owed(change), owed(down)]) andalso exit(element(N, Pids), kill),
+record(probe, N, Pid, _, Rows) ->
+    owes_change(N, Rows) andalso exit(Pid, kill),
     nothing;
-record(_, N, Failure, Rows) ->
+record(_, N, _, Failure, Rows) ->
     ets:insert(relup_agent_record, {{failed, N}, Failure}),
     paid(N, Rows).
 
@@ -273,13 +339,18 @@ measure(Since, N, Rows) ->
 
 %% For a new keeper: an answer sent to the dead one is lost. Behind it nobody can tell whether the state was
 %% changed: whoever answers the probe and still owes the change is ended, for it fits neither code.
-ask_again(Rows) ->
-    [again(get(N, owed(), Rows), N, Rows) || N <- lists:seq(1, count(Rows))].
+ask_again() ->
+    case relup_agent_section:value(rows, none) of
+        none ->
+            ok;
+        #rows{pids = Pids} = Rows ->
+            [again(get(N, owed(), Rows), N, element(N, Pids), Rows) || N <- lists:seq(1, count(Rows))]
+    end.
 
-again(0, _, _) -> ok;
-again(1, N, Rows) -> send(suspend, suspend, N, Rows);
-again(4, N, Rows) -> send(resume, resume, N, Rows);
-again(_, N, Rows) -> send(probe, relup_probe, N, Rows).
+again(0, _, _, _) -> ok;
+again(1, N, Pid, Rows) -> send(suspend, suspend, N, Pid, Rows);
+again(4, N, Pid, Rows) -> send(resume, resume, N, Pid, Rows);
+again(_, N, Pid, Rows) -> send(probe, relup_probe, N, Pid, Rows).
 
 %% ---------------------------------------------------------------- cells
 

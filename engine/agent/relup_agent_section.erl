@@ -7,7 +7,7 @@
 %% The record is the public table `relup_agent_record`; there is one section at a time because there is one
 %% such name. Rows: {key, K} {order, O} {client, Pid} {stage, Atom} {hands, N} {report, R} {section, Ref}, and
 %% what the order's own module writes. Answers come to the keeper by its name, whoever it is by then, as
-%% {{relup_answer, Section, Question, N}, Reply}.
+%% {{relup_answer, Section, Question, N, Pid}, Reply}.
 
 -module(relup_agent_section).
 
@@ -63,15 +63,17 @@ keep(Starter, Key, Order, Client) ->
     Starter ! {self(), ready},
     keeps(start_guard(spawn(fun hand/0))).
 
+%% Answers come in crowds. Those that wait on the heap would be moved by each garbage collection.
 keeps(Guard) ->
+    process_flag(message_queue_data, off_heap),
     write(keeper, self()),
     keeping(value(section), none, Guard, none).
 
 keeping(Section, Hand, Guard, Rows) ->
     receive
-        {{relup_answer, Section, Question, N}, Reply} ->
-            Known = known(N, Rows),
-            tell(relup_agent_rows:record(Question, N, Reply, Known), Hand),
+        {{relup_answer, Section, Question, N, Pid}, Reply} ->
+            Known = known(Rows),
+            tell(relup_agent_rows:record(Question, N, Pid, Reply, Known), Hand),
             keeping(Section, Hand, Guard, Known);
         {relup_hand, New} ->
             New ! {accepted, self()},
@@ -84,14 +86,9 @@ keeping(Section, Hand, Guard, Rows) ->
             keeping(Section, Hand, Guard, Rows)
     end.
 
-%% The rows grow while processes are born.
-known(_, none) ->
-    value(rows);
-known(N, Rows) ->
-    case N =< relup_agent_rows:count(Rows) of
-        true -> Rows;
-        false -> value(rows)
-    end.
+%% There are rows by the time of the first answer.
+known(none) -> relup_agent_rows:of_keeper();
+known(Rows) -> Rows.
 
 tell(paid, Hand) when is_pid(Hand) -> Hand ! paid;
 tell(_, _) -> ok.
@@ -115,9 +112,8 @@ succeed() ->
     write(keeper, self()),
     case value(report, none) of
         none ->
-            Rows = value(rows, none),
-            Rows =:= none orelse relup_agent_rows:ask_again(Rows),
-            keeping(value(section), value(hand, none), monitor(process, value(guard)), Rows);
+            relup_agent_rows:ask_again(),
+            keeping(value(section), value(hand, none), monitor(process, value(guard)), none);
         _ ->
             close()
     end.

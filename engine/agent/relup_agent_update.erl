@@ -14,10 +14,9 @@ run(Order, Nth, Tell) ->
     continue(relup_agent_section:value(stage), taken_up(Order, Nth, Tell)).
 
 taken_up(Order, Nth, Tell) ->
-    Order#{nth => Nth, tell => Tell, rows => watched(relup_agent_section:value(rows, none))}.
-
-watched(none) -> none;
-watched(Rows) -> relup_agent_rows:watched(Rows).
+    Rows = relup_agent_section:value(rows, none),
+    Rows =:= none orelse relup_agent_rows:watch(Rows),
+    Order#{nth => Nth, tell => Tell, rows => Rows}.
 
 %% One hand after the other has died at it. Who fits the code that runs goes on in it, who does not is ended:
 %% nobody stays suspended. Gives those who were ended.
@@ -114,7 +113,9 @@ clear(#{module := {Module, _, _}} = Order) ->
 
 gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
     case relup_agent_users:gather(Module, Direction) of
-        {ok, Rows, Known} -> suspend(Order#{rows := relup_agent_rows:watched(Rows), known => Known});
+        {ok, Rows, Known} ->
+            relup_agent_rows:watch(Rows),
+            suspend(Order#{rows := Rows, known => Known});
         {not_done, Name, Text} -> untouched(Name, Text)
     end.
 
@@ -124,8 +125,7 @@ suspend(#{rows := Rows, suspend_timeout_ms := Timeout, direction := Direction} =
     stage(suspending),
     process_flag(priority, high),
     Until = deadline(Timeout),
-    Users = relup_agent_rows:moving(running, relup_agent_users:first_shape(Direction), Rows),
-    relup_agent_rows:ask(suspend, suspend, Users, Rows),
+    relup_agent_rows:ask_moving(suspend, suspend, running, relup_agent_users:first_shape(Direction), Rows),
     case relup_agent_rows:settle(Timeout, Rows) of
         [] when Direction =:= up -> close_and_switch(Until, Order);
         [] -> take_down(Order);
@@ -170,7 +170,7 @@ change(#{rows := Rows, tell := Tell} = Order) ->
     stage(changing),
     pipelined(true),
     relup_agent_newcomers:release(Rows),
-    change_all(Order, change, relup_agent_rows:moving(suspended, old, Rows) -- relup_agent_rows:failed()),
+    change_all(change, Order),
     Users = relup_agent_rows:users(Rows),
     Tell(Users, Users),
     case failures() of
@@ -179,9 +179,12 @@ change(#{rows := Rows, tell := Tell} = Order) ->
     end.
 
 %% Asks those who were not asked yet, and waits for all; who does not come back is ended.
-change_all(#{rows := Rows, change_timeout_ms := Timeout} = Order, Question, Numbers) ->
-    relup_agent_rows:ask(Question, request(Question, Order), Numbers -- relup_agent_rows:asked(Rows), Rows),
+change_all(Question, #{rows := Rows, change_timeout_ms := Timeout} = Order) ->
+    relup_agent_rows:ask_change(Question, request(Question, Order), shape_before(Question), Rows),
     relup_agent_rows:stop_hung(relup_agent_rows:settle(Timeout, Rows), Rows).
+
+shape_before(change) -> old;
+shape_before(down) -> new.
 
 request(change, #{module := {Module, _, _}, vsn := Vsn, extra := Extra}) ->
     {change_code, Module, Vsn, Extra};
@@ -198,17 +201,17 @@ revert(#{old := none} = Order) ->
 revert(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
     stage(reverting),
     pipelined(false),
-    relup_agent_rows:ask(suspend, suspend, relup_agent_rows:moving(running, new, Rows), Rows),
+    relup_agent_rows:ask_moving(suspend, suspend, running, new, Rows),
     case relup_agent_rows:settle(Timeout, Rows) of
         [] -> take_back(Order);
         _ -> forward(Order)
     end.
 
 take_back(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
-    change_all(Order, down, relup_agent_rows:moving(suspended, new, Rows)),
+    change_all(down, Order),
     case relup_agent_newcomers:stop(new, deadline(Timeout), Order) of
         {ok, #{rows := All} = Closed} ->
-            change_all(Closed, down, relup_agent_rows:moving(suspended, new, All) -- relup_agent_rows:failed()),
+            change_all(down, Closed),
             case relup_agent_rows:moving(suspended, new, All) of
                 [] -> unswitch(Closed);
                 _ -> forward(Closed)
@@ -233,7 +236,7 @@ forward(#{rows := Rows} = Order) ->
     relup_agent_newcomers:release(Rows),
     Stuck = relup_agent_rows:failed(),
     relup_agent_rows:kill([N || N <- Stuck, relup_agent_rows:is_shape(N, old, Rows)], Rows),
-    change_all(Order, change, relup_agent_rows:moving(suspended, old, Rows)),
+    change_all(change, Order),
     relup_agent_rows:kill(relup_agent_rows:moving(suspended, old, Rows), Rows),
     verdict({not_done, code_change_failed,
         relup_agent_load:text("~ts; the others could not be taken back, so they run the new code", [Text]), false}),
@@ -243,7 +246,7 @@ forward(#{rows := Rows} = Order) ->
 
 take_down(#{rows := Rows} = Order) ->
     stage(downing),
-    change_all(Order, down, relup_agent_rows:moving(suspended, new, Rows) -- relup_agent_rows:failed()),
+    change_all(down, Order),
     case failures() of
         [] -> take_newcomers_down(Order);
         _ -> up_again(Order, code_change_failed, failure_text(Order))
@@ -252,7 +255,7 @@ take_down(#{rows := Rows} = Order) ->
 take_newcomers_down(#{suspend_timeout_ms := Timeout} = Order) ->
     case relup_agent_newcomers:stop(new, deadline(Timeout), Order) of
         {ok, #{rows := Rows} = All} ->
-            change_all(All, down, relup_agent_rows:moving(suspended, new, Rows)),
+            change_all(down, All),
             case failures() of
                 [] -> switch_down(All);
                 _ -> up_again(All, code_change_failed, failure_text(All))
@@ -275,7 +278,7 @@ switch_down(Order) ->
 up_again(#{rows := Rows} = Order, Name, Text) ->
     pipelined(false),
     relup_agent_newcomers:release(Rows),
-    change_all(Order, change, relup_agent_rows:moving(suspended, old, Rows)),
+    change_all(change, Order),
     relup_agent_rows:kill(relup_agent_rows:moving(suspended, old, Rows), Rows),
     verdict({not_done, Name, Text, true}),
     end_resumed(Order).

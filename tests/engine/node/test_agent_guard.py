@@ -100,6 +100,24 @@ def test_a_kill_between_the_switch_and_the_last_change_loses_no_process(
     assert stage(node) == "none"
 
 
+def test_who_failed_to_change_is_not_asked_again_by_the_next_hand(node: BareNode, vm: Vm) -> None:
+    """A code_change that failed once is the end of the way up, whoever goes on with it."""
+    late = blocked(node)
+    failed = node.eval("P = lists:last(probe_sup:counters()), ets:insert(trouble, {{up, P}, crash}), P")
+    update = WatchedOrder(vm, STEP, up(node))
+    until(lambda: stage(node) == "changing" and standing_in(node, "gen_server", "loop") == COUNT - 2)
+    before = member(node, "hand")
+    kill(node, "hand")
+    until(lambda: member(node, "hand") != before)
+    node.eval("P ! go_on", P=late)
+    report = update.report()
+    assert isinstance(report, StepNotDone), report
+    assert (report.name, report.reverted, report.ended) == ("code_change_failed", True, ())
+    assert node.eval("ets:lookup_element(trouble, {asked, up, P}, 2)", P=failed) == 1
+    assert versions(node) == {"v1"}
+    assert vm.suspended() == ()
+
+
 def test_a_killed_keeper_costs_no_process_that_has_not_answered_yet(node: BareNode, vm: Vm) -> None:
     """The record outlives its keeper, and the last answer reaches the next one."""
     late = blocked(node)

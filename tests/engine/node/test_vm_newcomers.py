@@ -90,6 +90,23 @@ def test_who_is_born_while_the_others_are_stopped_is_updated_too(node: BareNode,
     assert vm.suspended() == ()
 
 
+def test_a_newcomer_that_dies_in_its_code_change_is_named(node: BareNode, vm: Vm) -> None:
+    """Those who joined late are watched as the others are."""
+    node.eval("counter:hold(hd(probe_sup:counters()), 1500)")
+    update = WatchedOrder(vm, key(), up(node))
+    until(lambda: stage(node) == "suspending")
+    dying = node.eval(
+        "Before = probe_sup:counters(), probe_sup:start_counters(5),"
+        " P = lists:nth(3, probe_sup:counters() -- Before), ets:insert(trouble, {{up, P}, die}),"
+        " list_to_binary(pid_to_list(P))"
+    )
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert [(ended.pid, ended.reason) for ended in report.ended] == [(dying.decode(), "killed")]
+    assert report.processes == COUNT + 4
+    assert answers(node) == {(Atom("v2"), Atom("grown"))}
+
+
 def test_nobody_is_born_between_the_last_look_and_the_switch(node: BareNode, vm: Vm) -> None:
     """Those who start the module's processes stand still until the code is switched, and then go on."""
     deafen(node)

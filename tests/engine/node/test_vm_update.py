@@ -162,6 +162,19 @@ def test_a_process_that_dies_in_its_code_change_is_named_and_the_others_go_on(no
     assert len(answers(node)) == 19
 
 
+def test_whoever_dies_in_the_code_change_is_named_by_its_own_pid(node: BareNode, vm: Vm) -> None:
+    """The report tells deaths apart: the first, the last, and some between them, and nobody else."""
+    node.eval("probe_sup:start_counters(200)")
+    dying = node.eval(
+        "Pids = lists:sort(probe_sup:counters()), Dying = [lists:nth(N, Pids) || N <- [1, 2, 99, 100, 101, 200]],"
+        " ets:insert(trouble, [{{up, P}, die} || P <- Dying]), [list_to_binary(pid_to_list(P)) || P <- Dying]"
+    )
+    report = vm.perform(key(), up(node))
+    assert isinstance(report, StepDone), report
+    assert sorted(ended.pid for ended in report.ended) == sorted(pid.decode() for pid in dying)
+    assert answers(node) == [row for row in V2 if row[1] not in (1, 2, 99, 100, 101, 200)]
+
+
 def test_a_down_that_fails_leaves_the_new_code_and_the_new_states(node: BareNode, vm: Vm) -> None:
     """When one process cannot be taken down, those that were go up again."""
     node.eval("probe_sup:start_counters(200)")

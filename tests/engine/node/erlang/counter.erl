@@ -1,5 +1,6 @@
 %% A process with a state that grows: {counter, N} in version 1, {counter, N, Label} in version 2.
-%% What its code_change does for one process stands in the public table `trouble`: {Pid, What}.
+%% What its code_change does for one process stands in the public table `trouble`: {{Way, Pid}, What}; how often
+%% it was asked to, too: {{asked, Way, Pid}, Count}.
 -module(counter).
 -behaviour(gen_server).
 -export([start_link/1, bump/1, read/1, hold/2, closure/0]).
@@ -23,6 +24,7 @@ trouble(Way, Good) ->
         Wrong -> Wrong
     end.
 trouble(Way) ->
+    ets:update_counter(trouble, {asked, Way, self()}, 1, {asked, 0}),
     case ets:lookup(trouble, {Way, self()}) of
         [] -> none;
         [{_, crash}] -> error(planted);
