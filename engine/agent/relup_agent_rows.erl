@@ -9,7 +9,7 @@
 -module(relup_agent_rows).
 
 -export([new/3, more/3, watch/1, users/1, pids/1, named/2]).
--export([ask/4, ask_moving/5, ask_change/4, settle/2, excuse/2, of_keeper/0, record/5, ask_again/0]).
+-export([ask/4, ask_moving/4, ask_moving/5, ask_change/4, settle/2, excuse/2, of_keeper/0, record/5, ask_again/0]).
 -export([moving/2, moving/3, still/2, is_shape/3, failed/0, hung/0, pause_times/1, stop_hung/2, kill/2]).
 
 %% Pids: the first `sorted` of them are in order; behind them who was born later.
@@ -95,23 +95,22 @@ named(Numbers, #rows{pids = Pids}) ->
 
 %% The numbers of those in one of the motions who only stand still: a few, looked for while all others wait.
 still(Motions, #rows{still = Still} = Rows) ->
-    Wanted = [motion(Motion) || Motion <- Motions],
-    [N || N <- Still, lists:member(get(N, motion(), Rows), Wanted)].
+    lists:filter(in_motion(Motions, Rows), Still).
 
 %% The numbers of the processes in a motion, and in a shape.
 moving(Motion, Rows) ->
-    those(count(Rows), in_motion(Motion, Rows), []).
+    those(count(Rows), in_motion([Motion], Rows), []).
 
 moving(Motion, Shape, Rows) ->
-    those(count(Rows), in_motion(Motion, Shape, Rows), []).
+    those(count(Rows), in_motion([Motion], Shape, Rows), []).
 
-in_motion(Motion, Rows) ->
-    Wanted = motion(Motion),
-    fun(N) -> get(N, motion(), Rows) =:= Wanted end.
+in_motion(Motions, Rows) ->
+    Wanted = [motion(Motion) || Motion <- Motions],
+    fun(N) -> lists:member(get(N, motion(), Rows), Wanted) end.
 
-in_motion(Motion, Shape, Rows) ->
-    Wanted = motion(Motion),
-    fun(N) -> get(N, motion(), Rows) =:= Wanted andalso is_shape(N, Shape, Rows) end.
+in_motion(Motions, Shape, Rows) ->
+    IsInMotion = in_motion(Motions, Rows),
+    fun(N) -> IsInMotion(N) andalso is_shape(N, Shape, Rows) end.
 
 those(0, _, Found) ->
     Found;
@@ -140,7 +139,7 @@ pause_times(Rows) ->
 
 %% ---------------------------------------------------------------- asking and waiting
 
-%% Asks all, in portions: the next one as soon as half of the last has answered, so that a process is done with
+%% Asks a few, in portions: the next one as soon as half of the last has answered, so that a process is done with
 %% while it is in the caches; but nobody waits long for those who are busy.
 ask(_, _, [], _) ->
     ok;
@@ -151,15 +150,18 @@ ask(Question, Request, Numbers, Rows) ->
     half_answered(Before + portion() div 2, Rows),
     ask(Question, Request, Rest, Rows).
 
-%% Asks all in this motion and shape. They are looked for as it goes: a list of all of them would be made, and
-%% moved by the garbage collector, while they stand still.
-ask_moving(Question, Request, Motion, Shape, Rows) ->
-    ask_from(1, Question, Request, in_motion(Motion, Shape, Rows), Rows).
+%% Asks all in one of these motions, and in this shape, in such portions. They are looked for as it goes: a list of
+%% all of them would be made, and moved by the garbage collector, while they stand still.
+ask_moving(Question, Request, Motions, Rows) ->
+    ask_from(1, Question, Request, in_motion(Motions, Rows), Rows).
+
+ask_moving(Question, Request, Motions, Shape, Rows) ->
+    ask_from(1, Question, Request, in_motion(Motions, Shape, Rows), Rows).
 
 %% Asks all suspended ones in this shape to change it, but those who failed in it or were asked already.
 ask_change(Question, Request, Shape, Rows) ->
     Failed = maps:from_list([{N, true} || N <- failed()]),
-    IsInShape = in_motion(suspended, Shape, Rows),
+    IsInShape = in_motion([suspended], Shape, Rows),
     Is = fun(N) -> IsInShape(N) andalso not owes_change(N, Rows) andalso not is_map_key(N, Failed) end,
     ask_from(1, Question, Request, Is, Rows).
 

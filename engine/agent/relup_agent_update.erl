@@ -125,7 +125,7 @@ suspend(#{rows := Rows, suspend_timeout_ms := Timeout, direction := Direction} =
     stage(suspending),
     process_flag(priority, high),
     Until = deadline(Timeout),
-    relup_agent_rows:ask_moving(suspend, suspend, running, relup_agent_users:first_shape(Direction), Rows),
+    relup_agent_rows:ask_moving(suspend, suspend, [running], relup_agent_users:first_shape(Direction), Rows),
     case relup_agent_rows:settle(Timeout, Rows) of
         [] when Direction =:= up -> close_and_switch(Until, Order);
         [] -> take_down(Order);
@@ -201,7 +201,7 @@ revert(#{old := none} = Order) ->
 revert(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
     stage(reverting),
     pipelined(false),
-    relup_agent_rows:ask_moving(suspend, suspend, running, new, Rows),
+    relup_agent_rows:ask_moving(suspend, suspend, [running], new, Rows),
     case relup_agent_rows:settle(Timeout, Rows) of
         [] -> take_back(Order);
         _ -> forward(Order)
@@ -300,8 +300,7 @@ end_resumed(Order) ->
 resume_all(#{rows := Rows, nth := Nth}) ->
     pipelined(false),
     Late = relup_agent_rows:moving(suspending, Rows),
-    Stopped = relup_agent_rows:moving(suspended, Rows) ++ relup_agent_rows:moving(resuming, Rows),
-    relup_agent_rows:ask(resume, resume, Late ++ Stopped, Rows),
+    relup_agent_rows:ask_moving(resume, resume, [suspending, suspended, resuming], Rows),
     relup_agent_rows:settle(patience(Late), Rows),
     Nth > 1 andalso resume_stopped(100, Rows).
 
