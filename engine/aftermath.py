@@ -10,33 +10,51 @@ from engine.looks import is_staged
 from engine.node.door import NodeFacts
 from engine.release.deploy import remove_tree
 from engine.release.marker import read_marker
+from engine.rollback import refuse_past_no_return
 from engine.run import Run
 from engine.staging import restore_marker, tidy
 from engine.state import Phase, UpgradeState
-from engine.steps import DeployTarget, MakePermanent, from_record
-from journal.events import NodeRestarted, UpgradeInterrupted, UpgradeSucceeded
+from engine.steps import DeployTarget, MakePermanent, first_irreversible, from_record
+from journal.events import Direction, NodeRestarted, UpgradeInterrupted, UpgradeSucceeded
 
 
-def ended_with_its_vm(run: Run, facts: NodeFacts | None) -> UpgradeState:
+def ended_with_its_vm(run: Run, facts: NodeFacts | None, *, direction: Direction) -> UpgradeState:
     """Record the end of the upgrade, and remove the files of one that did not come to its marker.
 
     Args:
         run: The upgrade.
         facts: The VM that runs now; None when none does.
+        direction: Which way it was asked to go.
+
+    Raises:
+        PastNoReturn: It was to be undone, but the target boots and its functions have run; nothing was changed.
     """
+    was_made_permanent = _was_made_permanent(run, facts)
+    if was_made_permanent and direction == "undo":
+        refuse_past_no_return(run)
     if facts is not None:
         run.record(NodeRestarted(node=observation(facts)))
-    if _was_made_permanent(run, facts):
+    if was_made_permanent:
         return _succeeded_by_restart(run)
     _remove_files(run, facts)
-    run.record(UpgradeInterrupted(why=_why(run), runs_now=_runs_now(run, facts)))
+    why = _why(run)
+    run.record(UpgradeInterrupted(why=why, runs_now=_runs_now(run, facts)))
+    if run.state.passed_no_return:
+        run.house.progress.note(why)
     return run.state
 
 
 def _why(run: Run) -> str:
-    if run.state.changed_live_code:
-        return "the VM ended during the upgrade and its live changes with it"
-    return "the VM ended during the upgrade, before anything was changed in it"
+    state = run.state
+    if not state.changed_live_code:
+        return "the VM ended during the upgrade, before anything was changed in it"
+    ended = "the VM ended during the upgrade and its live changes with it"
+    if not state.passed_no_return:
+        return ended
+    ran = next(record for record in state.records if record.number == first_irreversible(state.records))
+    return (
+        f"{ended}; what step {ran.number} ({ran.subject}) and those after it have done outside the VM stays"
+    )
 
 
 def _runs_now(run: Run, facts: NodeFacts | None) -> str:

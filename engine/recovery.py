@@ -180,11 +180,11 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
     run = opened_run(house, house.journal)
     if run.state.rollback_begun:
         direction = "undo"
-    if direction == "undo":
-        refuse_past_no_return(run)
     vm, facts = vm_now(run)
     if vm in (Vm.RESTARTED, Vm.DEAD):
-        return ended_with_its_vm(run, facts)
+        return ended_with_its_vm(run, facts, direction=direction)
+    if direction == "undo":
+        refuse_past_no_return(run)
     if facts is None:
         return _given_up(run, "no node was ever reached", runs_now="nothing; nothing was changed")
     with leaving(UNCHANGED):
