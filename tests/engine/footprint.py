@@ -35,7 +35,11 @@ PARTS = """
 
 
 def node_footprint(node: RunningNode) -> dict[str, int]:
-    """The node as it bears witness itself, once what came before us has gone."""
+    """The node as it bears witness itself, once what came before us has gone.
+
+    The retained messages, which it would save by a timer of its own, are saved now.
+    """
+    node.eval("dets:sync(emqx_retainer)")
     deadline = time.monotonic() + SETTLE_S
     seen = _asked(node)
     while (now := _asked(node)) | {"atoms": 0} != seen | {"atoms": 0} and time.monotonic() < deadline:
