@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from engine.release.errors import StagingDamaged, TargetTreeExists
@@ -56,16 +57,36 @@ def deploy_tree(
     try:
         staging.chmod(0o755)
         _sync_all(staging, manifest, progress=progress, low_priority=low_priority)
-        write_manifest(tree, manifest)
-        aside = _put_aside(tree) if os.path.lexists(tree) else None
-        staging.rename(tree)
-        _sync_folder(tree.parent)
-        manifest_path(staging).unlink(missing_ok=True)
-        if aside is not None:
-            _remove(aside)
+        _name(staging, tree, manifest)
     except OSError as fault:
         raise cannot_write(fault, _DOING) from fault
     return manifest
+
+
+def _name(staging: Path, tree: Path, manifest: Manifest) -> None:
+    """Give the staging its name; a tree that has it gives way first, and has it again when this fails.
+
+    Wherever this breaks off, no tree has another one's manifest beside it. What needs room is written before
+    the first rename.
+    """
+    nobody = tree.with_name(f".naming-{tree.name}")
+    write_manifest(nobody, manifest)
+    aside = _put_aside_whole(tree) if os.path.lexists(tree) else None
+    try:
+        _move_manifest(nobody, tree)
+        _sync_folder(tree.parent)
+        staging.rename(tree)
+    except OSError:
+        manifest_path(tree).unlink(missing_ok=True)
+        if aside is not None:
+            _move_manifest(aside, tree)
+            aside.rename(tree)
+        raise
+    _sync_folder(tree.parent)
+    manifest_path(staging).unlink(missing_ok=True)
+    if aside is not None:
+        _remove(aside)
+        manifest_path(aside).unlink(missing_ok=True)
 
 
 def remove_tree(tree: Path) -> None:
@@ -162,13 +183,38 @@ class _Queue:
 
 
 def _put_aside(tree: Path) -> Path:
+    aside = _free_name_beside(tree)
+    tree.rename(aside)
+    _sync_folder(tree.parent)
+    return aside
+
+
+def _put_aside_whole(tree: Path) -> Path:
+    """The tree and then its manifest; both stay when one of them cannot be moved."""
+    aside = _free_name_beside(tree)
+    try:
+        tree.rename(aside)
+        _sync_folder(tree.parent)
+        _move_manifest(tree, aside)
+    except OSError:
+        if os.path.lexists(aside):
+            aside.rename(tree)
+        raise
+    return aside
+
+
+def _free_name_beside(tree: Path) -> Path:
     for number in range(1000):
         aside = tree.with_name(f"{REMOVED_PREFIX}{tree.name}-{number}")
         if not os.path.lexists(aside):
-            tree.rename(aside)
-            _sync_folder(tree.parent)
             return aside
     raise OSError(0, f"too many half-removed trees beside {tree}")
+
+
+def _move_manifest(tree: Path, to: Path) -> None:
+    """The manifest of a tree, where it has one, becomes that of another name."""
+    with suppress(FileNotFoundError):
+        manifest_path(tree).rename(manifest_path(to))
 
 
 def _remove(path: Path) -> None:

@@ -1,20 +1,30 @@
 """From the staging to the tree: whole or not there, durable first, and removed without half a tree in its name."""
 
+import errno
+import hashlib
 import os
 import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.place import Place
 from engine.release import deploy as deploying
 from engine.release.deploy import deploy_tree, remove_tree
 from engine.release.errors import CannotReadManifest, CannotWriteTree, StagingDamaged, TargetTreeExists
-from engine.release.manifest import Difference, Manifest, manifest_path, read_manifest, verify_tree
+from engine.release.manifest import (
+    Difference,
+    Manifest,
+    manifest_path,
+    read_manifest,
+    verify_tree,
+    write_manifest,
+)
 from engine.release.package import open_package
-from engine.release.staging import leftovers, remove_staging
+from engine.release.staging import leftovers, remains, remove_staging
 from fixtures.hostile.case import honest_package
 from tests.engine.release.packages import STAGING, laid, snapshot
 
@@ -70,6 +80,125 @@ def test_a_replaceable_tree_is_put_aside_and_removed(room: _Room) -> None:
     (room.tree / "bin" / "old").write_text("old")
     room.unpack()
     deploy_tree(room.staging, room.tree, replaceable=True)
+    assert verify_tree(room.tree, room.manifest) == []
+    assert room.names() == [".5.10.5.manifest", "5.10.5"]
+
+
+class _Death(BaseException):
+    """Nothing of ours may catch it."""
+
+
+class _Breaking:
+    """The k-th rename is the last thing that is tried: it is not done, or done, and then this is raised."""
+
+    def __init__(self, patched: pytest.MonkeyPatch, at: int, fault: BaseException, *, done: bool) -> None:
+        self.count = 0
+        real = Path.rename
+
+        def rename(source: Path, target: Path) -> Path:
+            self.count += 1
+            if self.count == at and not done:
+                raise fault
+            renamed = real(source, target)
+            if self.count == at:
+                raise fault
+            return renamed
+
+        patched.setattr(Path, "rename", rename)
+
+
+def _replacing(room: _Room, at: int, fault: BaseException, *, done: bool = False) -> bool:
+    """Deploy over a tree that is there, breaking off at a rename; did it break off?"""
+    with pytest.MonkeyPatch.context() as patched:
+        breaking = _Breaking(patched, at, fault, done=done)
+        try:
+            deploy_tree(room.staging, room.tree, replaceable=True)
+        except (CannotWriteTree, _Death):
+            assert breaking.count >= at
+            return True
+    assert breaking.count < at
+    return False
+
+
+RENAMES = 6
+"""The new manifest when it is written, the older tree, its manifest, the new manifest, the new tree; one for none."""
+
+
+def _older_tree(room: _Room, *, manifest: bool) -> Manifest | None:
+    """Another tree of the same version, perhaps without a manifest."""
+    deploy_tree(room.staging, room.tree)
+    (room.tree / "bin" / "emqx").write_bytes(b"older")
+    manifest_path(room.tree).unlink()
+    room.unpack()
+    if not manifest:
+        return None
+    entries = tuple(
+        msgspec.structs.replace(entry, sha256=hashlib.sha256(b"older").hexdigest(), size=5)
+        if entry.path == "bin/emqx"
+        else entry
+        for entry in room.manifest.entries
+    )
+    older = msgspec.structs.replace(room.manifest, entries=entries)
+    write_manifest(room.tree, older)
+    assert verify_tree(room.tree, older) == []
+    return older
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["with-manifest", "without"])
+@pytest.mark.parametrize("at", range(1, RENAMES + 1))
+def test_a_tree_that_could_not_be_replaced_is_there_as_before(room: _Room, at: int, manifest: bool) -> None:
+    """Whichever rename fails: the older tree has its name and its own manifest, the staging is whole."""
+    _older_tree(room, manifest=manifest)
+    room.staging.chmod(0o755)
+    before = snapshot(room.place.relup)
+    if _replacing(room, at, OSError(errno.EIO, "Input/output error")):
+        for leftover in remains(room.place.relup):
+            remove_staging(leftover)
+        assert snapshot(room.place.relup) == before
+        deploy_tree(room.staging, room.tree, replaceable=True)
+    assert read_manifest(room.tree) == room.manifest
+    assert verify_tree(room.tree, room.manifest) == []
+    assert room.names() == [".5.10.5.manifest", "5.10.5"]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_tree_whose_giving_way_cannot_be_made_durable_is_there_as_before(
+    room: _Room, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """The folder cannot be synced after the older tree gave way, or after the new manifest took its place."""
+    _older_tree(room, manifest=True)
+    room.staging.chmod(0o755)
+    before = snapshot(room.place.relup)
+    left = [at]
+
+    def broken(folder: Path) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(deploying, "_sync_folder", broken)
+    with pytest.raises(CannotWriteTree):
+        deploy_tree(room.staging, room.tree, replaceable=True)
+    for leftover in remains(room.place.relup):
+        remove_staging(leftover)
+    assert snapshot(room.place.relup) == before
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, RENAMES + 1))
+def test_a_death_while_a_tree_is_replaced_leaves_no_tree_with_anothers_manifest(
+    room: _Room, at: int, done: bool
+) -> None:
+    """Either tree has its own beside it, or none has the name; deployed again, the new one is there whole."""
+    _older_tree(room, manifest=True)
+    broke_off = _replacing(room, at, _Death(), done=done)
+    beside = read_manifest(room.tree)
+    assert not room.tree.exists() or (beside is not None and verify_tree(room.tree, beside) == [])
+    if broke_off and room.staging.exists():
+        deploy_tree(room.staging, room.tree, replaceable=True)
+    for leftover in leftovers(room.place.relup):
+        remove_staging(leftover)
+    assert read_manifest(room.tree) == room.manifest
     assert verify_tree(room.tree, room.manifest) == []
     assert room.names() == [".5.10.5.manifest", "5.10.5"]
 
