@@ -11,8 +11,9 @@ from engine.place import Place
 from engine.release.deploy import remove_tree
 from engine.release.manifest import manifest_path
 from engine.release.staging import leftovers, remove_staging
+from engine.reserve import ENTRY_BYTES
 from engine.rollback import UNCHANGED
-from engine.run import ENTRY_BYTES, House, leaving
+from engine.run import House, leaving
 from engine.truth import Versions, known_trees
 from journal.door import Entries
 from journal.events import TreeRemoved

@@ -13,8 +13,9 @@ from engine.place import Place
 from engine.readback import differences
 from engine.release.manifest import read_manifest, verify_tree
 from engine.release.marker import read_marker, remove_marker
+from engine.reserve import ENTRY_BYTES, journal_need_bytes
 from engine.rollback import UNCHANGED, refuse_past_no_return, roll_back, undoing_when_unwritable
-from engine.run import ENTRY_BYTES, House, Run, journal_need_bytes, leaving
+from engine.run import House, Run, leaving
 from engine.state import Phase, UpgradeState
 from engine.upgrade import refuse_if_open
 from journal.door import Entries
@@ -64,7 +65,7 @@ def roll_back_finished(house: House) -> UpgradeState:
         )
     refuse_past_no_return(run)
     with leaving(UNCHANGED):
-        house.journal.reserve(journal_need_bytes(run.state.records))
+        house.journal.reserve(journal_need_bytes(run.state))
     with undoing_when_unwritable(run):
         roll_back(run, cause=None, automatic=False)
     return run.state

@@ -12,6 +12,7 @@ from engine.node import door
 from engine.orders import LiveStep, arguments_for, order_for
 from engine.readback import verify_node
 from engine.release.package import Package
+from engine.reserve import shortened
 from engine.run import Run
 from engine.staging import deploy, make_permanent, remove_deployed, restore_marker, unpack, verify
 from engine.steps import (
@@ -179,6 +180,10 @@ def judged(report: door.StepReport) -> Evidence:
 
 def _ended(processes: tuple[door.Ended, ...]) -> tuple[EndedProcess, ...]:
     return tuple(
-        EndedProcess(pid=process.pid, name=process.name, reason=process.reason, client_id=process.client_id)
+        shortened(
+            EndedProcess(
+                pid=process.pid, name=process.name, reason=process.reason, client_id=process.client_id
+            )
+        )
         for process in processes
     )

@@ -46,6 +46,11 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return sum(self.processes.get(change.module, 0) for change in step.modules)
 
+    def may_end(self, steps: tuple[RecordedStep, ...], *, kill_blockers: bool) -> int:
+        """How many processes the steps may end at worst: those whose state no code fits, and allowed kills."""
+        updated = sum(self.processes_of(step) or 0 for step in steps)
+        return updated + (len(self.blockers) if kill_blockers else 0)
+
     def expected_pause_us(self, steps: tuple[RecordedStep, ...]) -> int:
         """How long the longest update may stop its processes: an estimate, not a promise."""
         counts = [count for step in steps if (count := self.processes_of(step)) is not None]

@@ -18,6 +18,7 @@ from engine.options import Options
 from engine.readback import live_sides
 from engine.release.marker import read_marker
 from engine.release.package import Package
+from engine.reserve import journal_need_bytes
 from engine.rollback import (
     UNCHANGED,
     finish_rollback,
@@ -25,7 +26,7 @@ from engine.rollback import (
     refuse_past_no_return,
     undoing_when_unwritable,
 )
-from engine.run import House, Run, journal_need_bytes, leaving
+from engine.run import House, Run, leaving
 from engine.settle import reconcile, settle
 from engine.staging import discard_staging
 from engine.state import Phase, UpgradeState
@@ -188,7 +189,7 @@ def recover(house: House, *, direction: Direction, reopen: Callable[[str], Packa
     if facts is None:
         return _given_up(run, "no node was ever reached", runs_now="nothing; nothing was changed")
     with leaving(UNCHANGED):
-        house.journal.reserve(journal_need_bytes(run.state.records))
+        house.journal.reserve(journal_need_bytes(run.state))
     try:
         if run.state.plan is None:
             return _from_the_start(run, direction, reopen)

@@ -28,7 +28,6 @@ from journal.events import (
     Direction,
     Evidence,
     Failure,
-    RecordedStep,
     Requester,
     StepFailed,
     StepOutcomeUnknown,
@@ -201,15 +200,6 @@ def _answered(step: Step) -> Iterator[None]:
         if step.is_live:
             raise
         raise StepFailure(raised.happened, next=raised.next, name=raised.name) from raised
-
-
-ENTRY_BYTES = 16 * 1024
-"""What one entry of a step may take, evidence and LMDB's pages included."""
-
-
-def journal_need_bytes(steps: tuple[RecordedStep, ...]) -> int:
-    """Room for two entries of every step, of its undoing, and for what stands around them."""
-    return (4 * len(steps) + 8) * ENTRY_BYTES
 
 
 @contextmanager

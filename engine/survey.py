@@ -135,7 +135,7 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     progress.step("rehearse the boot")
     rehearse(target.root, version=str(target.version), erts_version=target.erts_version, root=place.root)
     changes = Changes(node, live=live, target=target, deployed=place.tree(str(target.version)), loaded=loaded)
-    return _recorded(run, changes.resolved(hop, resolution), marker, loaded), prospect
+    return _recorded(run, changes.resolved(hop, resolution), marker, loaded, prospect), prospect
 
 
 def _hop(run: Run, from_version: str, target_version: str) -> Hop:
@@ -256,7 +256,9 @@ def _check_nobody_suspended(run: Run) -> None:
         )
 
 
-def _recorded(run: Run, resolved: ResolvedHop, marker: str | None, loaded: Mapping[str, str]) -> PlanResolved:
+def _recorded(
+    run: Run, resolved: ResolvedHop, marker: str | None, loaded: Mapping[str, str], prospect: Prospect
+) -> PlanResolved:
     hop = resolved.hop
     steps = recorded_steps(planned_steps(resolved))
     package = run.package_sha256
@@ -283,6 +285,7 @@ def _recorded(run: Run, resolved: ResolvedHop, marker: str | None, loaded: Mappi
         steps=steps,
         previous_marker=marker,
         hop_text=hop.text,
+        may_end=prospect.may_end(steps, kill_blockers=run.options.kill_blockers),
     )
 
 

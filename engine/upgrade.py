@@ -18,8 +18,9 @@ from engine.options import Options
 from engine.prospect import Prospect
 from engine.readback import counted_connections
 from engine.release.package import Package
+from engine.reserve import journal_need_of
 from engine.rollback import RECOVER, UNCHANGED, between_releases, roll_back, undoing_when_unwritable
-from engine.run import House, Run, failure_of, journal_need_bytes, leaving
+from engine.run import House, Run, failure_of, leaving
 from engine.settle import walk_to_an_end
 from engine.staging import discard_staging, tidy
 from engine.state import UpgradeState, next_state
@@ -139,7 +140,7 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
                 run.walk(number, step, "do", act_for(run, number, step, "do", package=package))
         resolved, run.prospect = surveyed(run)
         _warn_of_kills(run, run.prospect)
-        run.house.journal.reserve(journal_need_bytes(resolved.steps))
+        run.house.journal.reserve(journal_need_of(resolved))
         run.record(resolved)
     except Interrupted as stopped:
         discard_staging(run)

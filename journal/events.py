@@ -204,6 +204,8 @@ class PlanResolved(Event, frozen=True, tag="PlanResolved"):
     """Content of relup/current before the hop; what a rollback restores."""
     hop_text: str = ""
     """The hop as it was read, so that a replay needs no file."""
+    may_end: int = 0
+    """How many processes it may end at worst, as the node was then: the room for its record is made by this."""
 
 
 class UpgradeRefused(Event, frozen=True, tag="UpgradeRefused"):

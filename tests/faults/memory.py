@@ -32,6 +32,7 @@ from engine.state import Phase, UpgradeState
 from engine.term import Atom
 from engine.truth import versions
 from engine.upgrade import upgrade
+from journal.codec import GENESIS, record
 from journal.door import Journal
 from journal.errors import JournalFull
 from journal.events import AnyEvent, Direction, Entry, Head, UpgradeId
@@ -51,6 +52,9 @@ class Disk:
     written: int = 0
     reserve_lies: bool = False
     """What was put aside is of no use when it is needed."""
+    reserved_bytes: int = 0
+    used_bytes: int = 0
+    """By the entries since something was put aside."""
 
 
 class FillingJournal:
@@ -64,13 +68,16 @@ class FillingJournal:
         self._require_room()
         self._disk.entries_left -= 1
         self._disk.written += 1
-        return self._journal.append(event, upgrade_id=upgrade_id)
+        entry = self._journal.append(event, upgrade_id=upgrade_id)
+        self._disk.used_bytes += len(record(entry, previous=GENESIS)[1])
+        return entry
 
     def reserve(self, size_bytes: int) -> None:
         if self._disk.reserve_lies:
             return
         self._require_room()
         self._journal.reserve(size_bytes)
+        self._disk.reserved_bytes, self._disk.used_bytes = size_bytes, 0
 
     def _require_room(self) -> None:
         if self._disk.entries_left <= 0:

@@ -18,6 +18,7 @@ from journal.opening import create_or_open
 from journal.reader import read
 from journal.store import Store
 from tests.journal.stories import FAILURE, Ticking, begin, folder_of, success, told, write
+from tests.small_disk import fill, mounted
 
 BULKY = StepFailed(step=4, name="LoadModules", failure=FAILURE)
 U = UpgradeId("u1")
@@ -27,29 +28,8 @@ SMALL_BYTES = 1024 * 1024
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of one mebibyte."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "relup-test", place],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("no right to mount a small filesystem; the injected faults below stand for it")
-    try:
+    with mounted(tmp_path / "small", size_bytes=SMALL_BYTES) as place:
         yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
-
-
-def fill(place: Path) -> None:
-    """Use up every block."""
-    with (place / "filler").open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096):
-                pass
-        except OSError:
-            pass
 
 
 def append_until_full(store: Store) -> JournalFull:
