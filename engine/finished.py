@@ -64,10 +64,11 @@ def roll_back_finished(house: House) -> UpgradeState:
             next="To boot the old release: 'relup rollback --boot-only', then restart the node.",
         )
     refuse_past_no_return(run)
+    suspended = tuple(process.pid for process in run.node.suspended())  # a finished hop left nobody so
     with leaving(UNCHANGED):
         house.journal.reserve(journal_need_bytes(run.state))
     with undoing_when_unwritable(run):
-        roll_back(run, cause=None, automatic=False)
+        roll_back(run, cause=None, automatic=False, suspended=suspended)
     return run.state
 
 

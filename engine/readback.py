@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from engine.errors import BadRelease, NodeUnreachable, StepFailure
-from engine.node.door import Application, Node
+from engine.node.door import Application, Node, ProcessSeen
 from engine.release.application import ReleaseApplication
 from engine.run import Run
 from engine.state import Outcome, UpgradeState
@@ -55,6 +55,7 @@ def old_release_differences(run: Run) -> list[str]:
     """What is not as it was before the hop, once every step is undone; one line for each.
 
     The md5s alone do not tell: an application may not have come up again, a process may have stayed suspended.
+    Who was suspended by somebody else before is told to the operator, and is no difference.
     """
     old = {change.module: change.from_md5 for record in run.state.records for change in record.modules}
     restarted = {
@@ -63,7 +64,21 @@ def old_release_differences(run: Run) -> list[str]:
         if run.state.outcome(record.number, "undo") == Outcome.SUCCEEDED
         and isinstance(step := from_record(record), RestartApplication)
     }
-    return differences(run.node, old) + _not_running(run.node, restarted) + _suspended(run.node)
+    return differences(run.node, old) + _not_running(run.node, restarted) + _left_suspended(run)
+
+
+def _left_suspended(run: Run) -> list[str]:
+    """One line for each process that stands still and may do so by the hop's doing."""
+    found = run.node.suspended()
+    if run.state.may_have_suspended:
+        others = [process for process in found if process.pid in run.state.suspended_before]
+    else:
+        others = [*found]
+    if others:
+        run.house.progress.note(
+            f"{listed(_suspended_lines(others))}: not by the hop's doing, so left as it is; sys:resume/1 ends it"
+        )
+    return _suspended_lines(process for process in found if process not in others)
 
 
 def old_version(step: RestartApplication) -> str | None:
@@ -120,7 +135,11 @@ def is_running(application: Application | None, *, version: str | None) -> bool:
 
 
 def _suspended(node: Node) -> list[str]:
-    return [f"{process.pid} ({process.name}) is suspended" for process in node.suspended()]
+    return _suspended_lines(node.suspended())
+
+
+def _suspended_lines(processes: Iterable[ProcessSeen]) -> list[str]:
+    return [f"{process.pid} ({process.name}) is suspended" for process in processes]
 
 
 def listed(lines: list[str]) -> str:

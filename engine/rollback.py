@@ -63,19 +63,20 @@ def refuse_past_no_return(run: Run) -> None:
     raise error
 
 
-def roll_back(run: Run, *, cause: Failure | None, automatic: bool) -> None:
+def roll_back(run: Run, *, cause: Failure | None, automatic: bool, suspended: tuple[str, ...] = ()) -> None:
     """Undo every begun step and read the old release back.
 
     Args:
         run: The upgrade in hand, not past its point of no return.
         cause: Why, when it was a failure.
         automatic: Nobody asked for it.
+        suspended: Pids that are known to stand still by somebody else's doing.
 
     Raises:
         BetweenReleases: A step could not be undone; the journal says what is on which side.
         NodeUnreachable: The node was lost on the way; nobody knows how the step in hand ended.
     """
-    run.record(RollbackStarted(automatic=automatic, by=run.house.by, cause=cause))
+    run.record(RollbackStarted(automatic=automatic, by=run.house.by, cause=cause, suspended=suspended))
     finish_rollback(run)
 
 

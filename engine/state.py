@@ -11,7 +11,15 @@ from typing import assert_never
 
 import msgspec
 
-from engine.steps import PREPARATION, RestartApplication, Step, VerifyNode, first_irreversible, from_record
+from engine.steps import (
+    PREPARATION,
+    ChangeCode,
+    RestartApplication,
+    Step,
+    VerifyNode,
+    first_irreversible,
+    from_record,
+)
 from journal.events import (
     AnyEvent,
     Direction,
@@ -43,6 +51,7 @@ from journal.events import (
 )
 
 _RESTART = RestartApplication.__name__
+_UPDATE = ChangeCode.__name__
 DIRECTIONS: tuple[Direction, ...] = ("undo", "do")
 
 
@@ -115,6 +124,8 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
     worst_suspend_us: int = 0
     worst_stall_us: int = 0
     rollback_begun: bool = False
+    suspended_before: tuple[str, ...] = ()
+    """Pids that stood still before the rollback, by nobody's doing here."""
     summary: UpgradeSucceeded | None = None
 
     @property
@@ -172,6 +183,11 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def may_have_suspended(self) -> bool:
+        """An update was begun: the one kind of step that makes processes stand still."""
+        return any(record.name == _UPDATE and record.number in self.trails for record in self.records)
+
+    @property
     def was_undone(self) -> bool:
         """Live steps were done, and every one of them is undone again."""
         begun = [
@@ -225,8 +241,8 @@ def _after(state: UpgradeState, event: AnyEvent) -> UpgradeState:
             return replace(state, plan=event, phase=Phase.CHANGING)
         case StepStarted() | StepSucceeded() | StepFailed() | StepOutcomeUnknown():
             return _after_step(state, event)
-        case RollbackStarted():
-            return replace(state, phase=Phase.ROLLING_BACK, rollback_begun=True)
+        case RollbackStarted(suspended=suspended):
+            return replace(state, phase=Phase.ROLLING_BACK, rollback_begun=True, suspended_before=suspended)
         case UpgradeResumed(direction=direction):
             return replace(state, phase=_resumed_phase(state, direction))
         case RollbackFailed():

@@ -218,6 +218,8 @@ class RollbackStarted(Event, frozen=True, tag="RollbackStarted"):
     automatic: bool
     by: Requester
     cause: Failure | None = None
+    suspended: tuple[str, ...] = ()
+    """Pids that stood still before the undoing of a hop that had ended: not by its doing."""
 
 
 class RollbackFinished(Event, frozen=True, tag="RollbackFinished"):

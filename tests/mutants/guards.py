@@ -415,12 +415,12 @@ GUARDS = (
         Guard(
             keeps=f"an old release is not called whole while {what}",
             file="engine/readback.py",
-            was="    return differences(run.node, old) + _not_running(run.node, restarted) + _suspended(run.node)\n",
+            was="    return differences(run.node, old) + _not_running(run.node, restarted) + _left_suspended(run)\n",
             becomes=f"    return differences(run.node, old) + {left}\n",
             tests=(_LOOP,),
         )
         for what, left in (
-            ("an application of it does not run", "_suspended(run.node)"),
+            ("an application of it does not run", "_left_suspended(run)"),
             ("a process stands still", "_not_running(run.node, restarted)"),
         )
     ),
