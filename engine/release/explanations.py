@@ -147,6 +147,15 @@ FINDINGS: dict[str, Explanation] = {
         _FORMS + " A holder without the record in its own code is found through the functions it calls.",
         "Update the holder with a code_change that takes the old shape, or restart its application in the hop.",
     ),
+    "record_held_by_others": _explained(
+        "A record changed its fields in a module that has processes of its own, and live processes of other modules"
+        " call functions of it that take such a record. The update of the module migrates its own processes; a record"
+        " that another process keeps in its state stays as it was, and crashes that process when it is handed back.",
+        _FORMS
+        + " Holders are found through the functions they call; those that take a pid as well are passed over.",
+        "Look at the states of those modules. Update them too with a code_change that migrates the record, or restart"
+        " their application; accept the finding when they build the record only for the call.",
+    ),
     "record_changed_at_rest": _explained(
         "A record changed its fields, and no live process was found that holds one. Old values may still lie in"
         " tables or persistent terms.",

@@ -1,4 +1,4 @@
-"""Who holds a record of a module that has no processes: the processes that hand it back as an argument.
+"""Who holds a record of a module beside its own processes: the processes that hand it back as an argument.
 
 From the module outwards: a function that takes the record is called by some module; when that one has live
 processes, it is a holder; when not, its own callers are asked. Seen are calls in import tables.
@@ -37,14 +37,31 @@ def holders_of(case: Case, module: str, record: str) -> list[tuple[str, int | No
 
 
 def _functions_taking(case: Case, module: str, record: str) -> Iterator[Function]:
-    """Exported functions of the old module that are given the record by their caller."""
+    """Exported functions of the old module that are given the record by their caller.
+
+    Of a module with processes many take either its state or the pid of one, and are called with the pid.
+    """
+    names_processes = case.processes_of(module) != 0
     forms, beam = case.old_forms(module), case.old_beam(module)
     if forms is None or beam is None:
         return
     for function in forms.functions_using(record):
         form = forms.function(*function) if function in beam.exports else None
-        if form is not None and any(_takes(clause, record) for clause in form[4]):
+        if form is None or (names_processes and any(_may_take_a_pid(clause) for clause in form[4])):
+            continue
+        if any(_takes(clause, record) for clause in form[4]):
             yield function
+
+
+def _may_take_a_pid(clause: Any) -> bool:
+    """Whether its guard asks for a pid, or for the name of a process."""
+    return any(
+        part[:1] == ("call",)
+        and len(part) == 4
+        and part[2][0] == "atom"
+        and part[2][2] in ("is_pid", "is_atom")
+        for part in parts_of(clause[3])
+    )
 
 
 def _takes(clause: Any, record: str) -> bool:

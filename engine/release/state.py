@@ -9,7 +9,6 @@ persistent terms and messages on their way; what a code_change clause does with 
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from engine.release.case import Case, people, some
 from engine.release.code_change import (
@@ -27,6 +26,9 @@ from engine.release.migration import migrates_inner
 from engine.release.shape import ShapeChange, record_fields, shape_changes
 from engine.term import format_term
 
+Holders = list[tuple[str, int | None]]
+"""Modules with live processes, and how many of each."""
+
 
 def state_findings(case: Case, module: str) -> Iterator[Finding]:
     """Every finding about shapes of live state that one switched module declares."""
@@ -42,6 +44,8 @@ def _of_change(case: Case, module: str, change: ShapeChange, new: Forms) -> Iter
     own = case.processes_of(module)
     if own != 0 and module not in case.restarted:
         yield from _of_process(case, module, change, new, own)
+        if change.kind == "record":
+            yield from _held_by_others(case, module, change)
     elif change.kind == "record":
         yield from _of_holders(case, module, change)
 
@@ -82,12 +86,7 @@ def _of_process(
 def _of_holders(case: Case, module: str, change: ShapeChange) -> Iterator[Finding]:
     """The module has no processes of its own; others may hold its values."""
     holders = holders_of(case, module, change.name)
-    unsafe = [
-        (holder, count)
-        for holder, count in holders
-        if holder not in case.restarted and not _migrates(case, holder, module, change)
-    ]
-    if unsafe:
+    if unsafe := _not_migrated(case, module, change, holders):
         names = some(holder for holder, _ in unsafe)
         yield _record_changed(
             module,
@@ -104,6 +103,36 @@ def _of_holders(case: Case, module: str, change: ShapeChange) -> Iterator[Findin
             f" but values in tables or persistent terms keep the old shape",
             next=f"Make sure that no old #{change.name}{{}} is kept anywhere, or migrate it in a callback.",
         )
+
+
+def _held_by_others(case: Case, module: str, change: ShapeChange) -> Iterator[Finding]:
+    """The module has processes of its own, which its update migrates: values that it has handed out are not reached.
+
+    A warning only: what a function of such a module is given may as well be built for the call.
+    """
+    unsafe = _not_migrated(case, module, change, holders_of(case, module, change.name))
+    if unsafe:
+        yield Finding(
+            code="record_held_by_others",
+            severity="warning",
+            subject=f"{module}:{change.name}",
+            happened=f"{change.in_words()} in {module}, and {_counted(unsafe)} call functions of it that take one;"
+            f" an update of {module} does not reach what they hold",
+            next=f"Look whether their states hold a #{change.name}{{}}; then let the hop update them too with a"
+            " code_change that migrates it, or restart the application.",
+        )
+
+
+def _not_migrated(case: Case, module: str, change: ShapeChange, holders: Holders) -> Holders:
+    return [
+        (holder, count)
+        for holder, count in holders
+        if holder not in case.restarted and not _migrates(case, holder, module, change)
+    ]
+
+
+def _counted(holders: Holders) -> str:
+    return some(f"{people(count)} of {holder}" for holder, count in holders)
 
 
 def _migrates(case: Case, holder: str, module: str, change: ShapeChange) -> bool:
@@ -135,8 +164,8 @@ def _advice(module: str, code_change: CodeChange | None, change: ShapeChange, ca
     return f"Give {module} a code_change for the old shape and update it, or restart {name} in the hop."
 
 
-def _record_changed(module: str, change: ShapeChange, holders: list[tuple[str, Any]], advice: str) -> Finding:
-    held = some(f"{people(count)} of {holder}" for holder, count in holders)
+def _record_changed(module: str, change: ShapeChange, holders: Holders, advice: str) -> Finding:
+    held = _counted(holders)
     return Finding(
         code="record_changed",
         severity="error",
