@@ -23,6 +23,7 @@ from fixtures.variants import BuiltVariant, Variant, build_variant
 from journal.events import Failure, UpgradeRefused, UpgradeRequested
 from tests.engine.footprint import node_differences, node_footprint, tree_footprint
 from tests.engine.scene import Scene
+from tests.in_memory import folder_in_memory
 
 REQUEST, RELEASE, PLACE, UNFIT, UNREACHABLE = 11, 12, 13, 14, 50
 """Exit codes of the groups that refuse."""
@@ -339,20 +340,29 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def shared(releases: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def memory() -> Iterator[Path]:
+    """Each case unpacks two releases and throws them away."""
+    with folder_in_memory() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shared(releases: Built, memory: Path) -> Iterator[Scene]:
     """One node for all cases, which has been planned for once: words that reading brings are there."""
-    root = tmp_path_factory.mktemp("refusals") / "node"
-    with RunningNode.install(releases.tree("5.10.4"), root) as node:
+    with RunningNode.install(releases.tree("5.10.4"), memory / "node") as node:
         scene = Scene(node=node.start(), catalog=releases.catalog)
         scene.plan(releases.tarball("5.10.5"))
         yield scene
 
 
 @pytest.fixture
-def bench(shared: Scene, releases: Built, tmp_path: Path) -> Bench:
+def bench(shared: Scene, releases: Built, memory: Path) -> Iterator[Bench]:
     """The shared node, as if relup had never been there."""
     shutil.rmtree(shared.place.relup, ignore_errors=True)
-    return Bench(scene=shared, built=releases, desk=tmp_path)
+    desk = memory / "desk"
+    desk.mkdir()
+    yield Bench(scene=shared, built=releases, desk=desk)
+    shutil.rmtree(desk)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from fixtures.hostile.corpus import BY_NAME
 from fixtures.hostile.tarball import END, file, gz, header
 from tests.engine.release.packages import STAGING, honest, laid, snapshot
 from tests.engine.release.watched import changed_places, run, traced, unpack_command
+from tests.in_memory import folder_in_memory
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -99,10 +99,9 @@ def test_memory_stays_under_the_limit_whatever_the_package(tmp_path: Path, make:
 
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """A folder in memory, where the machine has one: a hundred thousand folders wait for no disk there."""
-    shm = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="relup-watched-", dir=shm if shm.is_dir() else None) as folder:
-        yield Path(folder)
+    """Two hundred thousand files wait for no disk there."""
+    with folder_in_memory() as folder:
+        yield folder
 
 
 def test_memory_grows_modestly_with_the_number_of_members(tmp_path: Path, memory: Path) -> None:
