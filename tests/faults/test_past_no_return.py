@@ -92,3 +92,25 @@ def require_finished(stopped: Serving) -> None:
     assert callbacks == [1, 1, 2, 3]
     assert sum(isinstance(event, StepFailed) for event in events) == 2
     assert stopped.relup("verify").code == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("boots_again", [False, True], ids=["dead", "restarted"])
+def test_once_the_vm_has_died_a_rollback_past_the_callback_cleans_up(
+    stopped: Serving, boots_again: bool
+) -> None:
+    """Nothing lives that could not be undone: the old release boots, and what the callback did stays and is said."""
+    stopped.node.kill()
+    if boots_again:
+        stopped.node.start()
+    back = stopped.relup("recover", "--rollback")
+    assert back.code == 0, back.answer
+    assert "outside the VM stays" in back.shown
+    if not boots_again:
+        stopped.node.start()
+    status = stopped.relup("status").answer
+    assert (status["status"], status["node"]) == (
+        "idle",
+        {"base": "5.10.4", "live": "5.10.4", "next_boot": "5.10.4"},
+    )
+    assert not list(stopped.scene.place.relup.glob("5.*"))
