@@ -425,6 +425,48 @@ GUARDS = (
         )
     ),
     Guard(
+        keeps="who was suspended before a rollback is no difference after it",
+        file="engine/readback.py",
+        was="[process for process in found if process.pid in run.state.suspended_before]",
+        becomes="[]",
+        tests=("tests/faults/test_suspended_by_others.py",),
+    ),
+    Guard(
+        keeps="who stands still since an update was begun is not excused",
+        file="engine/readback.py",
+        was="    if run.state.may_have_suspended:\n",
+        becomes="    if False:\n",
+        tests=("tests/faults/test_suspended_by_others.py",),
+    ),
+    Guard(
+        keeps="the room for the record counts the processes that may end",
+        file="engine/reserve.py",
+        was="    ended = ended_before + 2 * plan.may_end\n",
+        becomes="    ended = 0\n",
+        tests=("tests/faults/test_large_outcome.py",),
+    ),
+    Guard(
+        keeps="an older tree takes its manifest with it",
+        file="engine/release/deploy.py",
+        was="        _move_manifest(tree, aside)\n",
+        becomes="        pass\n",
+        tests=(_DEPLOY,),
+    ),
+    Guard(
+        keeps="a hop whose target boots is not called undone",
+        file="engine/aftermath.py",
+        was='    if was_made_permanent and direction == "undo":\n',
+        becomes="    if False:\n",
+        tests=("tests/faults/test_aftermath.py",),
+    ),
+    Guard(
+        keeps="records are found that other modules hold of one with processes",
+        file="engine/release/state.py",
+        was="            yield from _held_by_others(case, module, change)\n",
+        becomes="            pass\n",
+        tests=("tests/engine/release/test_findings.py",),
+    ),
+    Guard(
         keeps="another VM's code ends no step",
         file="engine/settle.py",
         was="    require_same(run.state.node, run.node.observe())\n",
