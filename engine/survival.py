@@ -8,15 +8,24 @@ from journal.events import EndedProcess
 
 KILLED = "killed: "
 """Begins the reason the agent gives for a process it ended because it ran old code: --kill-blockers asked."""
+_LEFT = ("normal", "shutdown", "noproc")
+_LEFT_BECAUSE = "{shutdown,"
+"""How a connection ends that was closed; `noproc` is one that had ended before it was watched."""
 
 
 def lost_connections(ended: Iterable[EndedProcess], *, killed_too: bool) -> list[EndedProcess]:
-    """The connection processes among those that ended: the ones with a client."""
+    """The connection processes among those that ended: the ones with a client, but those that were closed."""
     return [
         process
         for process in ended
-        if process.client_id is not None and (killed_too or not process.reason.startswith(KILLED))
+        if process.client_id is not None
+        and not _was_closed(process.reason)
+        and (killed_too or not process.reason.startswith(KILLED))
     ]
+
+
+def _was_closed(reason: str) -> bool:
+    return reason in _LEFT or reason.startswith(_LEFT_BECAUSE)
 
 
 def check_survival(run: Run) -> None:

@@ -53,7 +53,7 @@ join(Newcomers, Tries, Shape, Deadline, #{rows := Rows} = Order) ->
     case relup_agent_rows:more(Newcomers, Shape, Rows) of
         {More, Numbers} ->
             relup_agent_rows:ask(suspend, suspend, Numbers, More),
-            case relup_agent_rows:settle(max(0, Deadline - erlang:monotonic_time(millisecond)), More) of
+            case relup_agent_rows:settle_until(Deadline, More) of
                 [] -> rounds(Tries - 1, Shape, Deadline, Order#{rows := More});
                 Left -> {late, text(Left, More), Order#{rows := More}}
             end;

@@ -56,7 +56,8 @@ tell(Unit) ->
             Before when is_integer(Before), Now - Before < 50, Done < Total -> ok;
             _ ->
                 put(told_at, Now),
-                is_pid(Client) andalso (Client ! {relup_progress, Done, Total, Unit})
+                %% A client that has gone, or does not read, is not waited for: processes may stand still.
+                is_pid(Client) andalso erlang:send(Client, {relup_progress, Done, Total, Unit}, [noconnect, nosuspend])
         end,
         ok
     end.

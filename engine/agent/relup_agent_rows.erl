@@ -9,7 +9,8 @@
 -module(relup_agent_rows).
 
 -export([new/3, more/3, watch/1, users/1, pids/1, named/2]).
--export([ask/4, ask_moving/4, ask_moving/5, ask_change/4, settle/2, excuse/2, of_keeper/0, record/5, ask_again/0]).
+-export([ask/4, ask_moving/4, ask_moving/6, ask_change/4, settle/2, settle_until/2, excuse/2, mourn/1]).
+-export([of_keeper/0, record/5, ask_again/0]).
 -export([moving/2, moving/3, still/2, is_shape/3, failed/0, hung/0, pause_times/1, stop_hung/2, kill/2]).
 
 %% Pids: the first `sorted` of them are in order; behind them who was born later.
@@ -147,31 +148,32 @@ ask(Question, Request, Numbers, Rows) ->
     {Portion, Rest} = lists:split(min(portion(), length(Numbers)), Numbers),
     Before = pending(0, Rows),
     [ask_one(Question, Request, N, Rows) || N <- Portion],
-    half_answered(Before + portion() div 2, Rows),
+    half_answered(Before + portion() div 2, infinity, Rows),
     ask(Question, Request, Rest, Rows).
 
 %% Asks all in one of these motions, and in this shape, in such portions. They are looked for as it goes: a list of
-%% all of them would be made, and moved by the garbage collector, while they stand still.
+%% all of them would be made, and moved by the garbage collector, while they stand still. Behind the deadline
+%% (monotonic milliseconds) nothing is waited for any more.
 ask_moving(Question, Request, Motions, Rows) ->
-    ask_from(1, Question, Request, in_motion(Motions, Rows), Rows).
+    ask_from(1, Question, Request, in_motion(Motions, Rows), infinity, Rows).
 
-ask_moving(Question, Request, Motions, Shape, Rows) ->
-    ask_from(1, Question, Request, in_motion(Motions, Shape, Rows), Rows).
+ask_moving(Question, Request, Motions, Shape, Deadline, Rows) ->
+    ask_from(1, Question, Request, in_motion(Motions, Shape, Rows), Deadline, Rows).
 
 %% Asks all suspended ones in this shape to change it, but those who failed in it or were asked already.
 ask_change(Question, Request, Shape, Rows) ->
     Failed = maps:from_list([{N, true} || N <- failed()]),
     IsInShape = in_motion([suspended], Shape, Rows),
     Is = fun(N) -> IsInShape(N) andalso not owes_change(N, Rows) andalso not is_map_key(N, Failed) end,
-    ask_from(1, Question, Request, Is, Rows).
+    ask_from(1, Question, Request, Is, infinity, Rows).
 
-ask_from(N, Question, Request, Is, Rows) ->
+ask_from(N, Question, Request, Is, Deadline, Rows) ->
     case N =< count(Rows) of
         true ->
             Before = pending(0, Rows),
             Next = ask_some(portion(), N, Question, Request, Is, Rows),
-            half_answered(Before + portion() div 2, Rows),
-            ask_from(Next, Question, Request, Is, Rows);
+            half_answered(Before + portion() div 2, Deadline, Rows),
+            ask_from(Next, Question, Request, Is, Deadline, Rows);
         false ->
             ok
     end.
@@ -199,16 +201,19 @@ ask_one(Question, Request, N, #rows{pids = Pids} = Rows) ->
     owes(N, owed(Question), Rows),
     send(Question, Request, N, element(N, Pids), Rows).
 
-half_answered(Pending, Rows) ->
+half_answered(Pending, Deadline, Rows) ->
     case pending(0, Rows) =< Pending of
         true ->
             ok;
         false ->
             receive
-                paid -> half_answered(Pending, Rows)
-            after 2 -> ok
+                paid -> half_answered(Pending, Deadline, Rows)
+            after min(2, left_ms(Deadline)) -> ok
             end
     end.
+
+left_ms(infinity) -> 2;
+left_ms(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 
 owes_change(N, Rows) ->
     lists:member(get(N, owed(), Rows), [owed(change), owed(down)]).
@@ -242,9 +247,18 @@ settle_until(Deadline, Rows) ->
                 {'DOWN', _, process, Pid, Reason} ->
                     [gone(N, Reason, Rows) || N <- numbers(Pid, Rows)],
                     settle_until(Deadline, Rows)
-            after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+            after left_ms(Deadline) ->
                 those(count(Rows), fun(N) -> get(N, owed(), Rows) =/= owed(nothing) end, [])
             end
+    end.
+
+%% The deaths that are known by now and were not waited for.
+mourn(Rows) ->
+    receive
+        {'DOWN', _, process, Pid, Reason} ->
+            [gone(N, Reason, Rows) || N <- numbers(Pid, Rows)],
+            mourn(Rows)
+    after 0 -> ok
     end.
 
 %% Nobody waits for what these owe.
@@ -266,6 +280,7 @@ number(Pid, Low, High, #rows{pids = Pids} = Rows) when Low =< High ->
 number(Pid, _, _, #rows{pids = Pids, sorted = Sorted} = Rows) ->
     [N || N <- lists:seq(Sorted + 1, count(Rows)), element(N, Pids) =:= Pid].
 
+%% Who was gone before it was watched, and had been asked nothing, left by itself.
 gone(N, Reason, Rows) ->
     Before = get(N, motion(), Rows),
     set(N, motion(), motion(gone), Rows),
@@ -305,17 +320,17 @@ of_keeper() ->
 %% `paid` when the hand should look, else `nothing`.
 record(suspend, N, _, _, Rows) ->
     set(N, since(), erlang:monotonic_time(microsecond), Rows),
-    set(N, motion(), motion(suspended), Rows),
+    move(N, motion(suspended), Rows),
     paid(N, Rows);
 record(resume, N, _, _, Rows) ->
     measure(get(N, since(), Rows), N, Rows),
-    set(N, motion(), motion(running), Rows),
+    move(N, motion(running), Rows),
     paid(N, Rows);
 record(change, N, Pid, ok, Rows) ->
     set(N, shape(), shape(new), Rows),
     case relup_agent_section:value(pipelined) of
         true ->
-            set(N, motion(), motion(resuming), Rows),
+            move(N, motion(resuming), Rows),
             set(N, owed(), owed(resume), Rows),
             send(resume, resume, N, Pid, Rows),
             nothing;
@@ -331,6 +346,13 @@ record(probe, N, Pid, _, Rows) ->
 record(_, N, _, Failure, Rows) ->
     ets:insert(relup_agent_record, {{failed, N}, Failure}),
     paid(N, Rows).
+
+%% The hand may learn of a death before the last answer of the dead is read here: nothing moves them again.
+move(N, Motion, #rows{cells = Cells} = Rows) ->
+    Before = get(N, motion(), Rows),
+    Before =:= motion(gone) orelse
+        atomics:compare_exchange(Cells, cell(N, motion()), Before, Motion) =:= ok orelse
+        move(N, Motion, Rows).
 
 measure(0, _, _) ->
     ok;

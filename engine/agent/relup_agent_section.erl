@@ -163,13 +163,18 @@ hand() ->
 
 hand(none, Nth) ->
     write(hand, self()),
-    relup_agent_record ! {relup_hand, self()},
-    receive
-        {accepted, _} -> ok
-    end,
+    announce(),
     finish(work(value(order), Nth));
 hand(_, _) ->
     catch relup_agent_record ! relup_closed.
+
+%% A keeper may die with it unread: its successor hears of this hand by another try.
+announce() ->
+    catch relup_agent_record ! {relup_hand, self()},
+    receive
+        {accepted, _} -> ok
+    after 50 -> announce()
+    end.
 
 work(Order, Nth) when Nth =< 5 ->
     try

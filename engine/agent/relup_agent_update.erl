@@ -105,7 +105,7 @@ ready_old(_, {Module, File, _}, _) ->
 clear(#{module := {Module, _, _}} = Order) ->
     case relup_agent_slot:clear_old([Module], Order) of
         {ok, Killed} ->
-            relup_agent_section:write(killed, Killed),
+            relup_agent_section:write(killed, relup_agent_section:value(killed, []) ++ Killed),
             gather(Order);
         {not_done, Name, Text} ->
             untouched(Name, Text)
@@ -124,13 +124,18 @@ gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
 suspend(#{rows := Rows, suspend_timeout_ms := Timeout, direction := Direction} = Order) ->
     stage(suspending),
     process_flag(priority, high),
+    relup_agent_rows:mourn(Rows),
     Until = deadline(Timeout),
-    relup_agent_rows:ask_moving(suspend, suspend, [running], relup_agent_users:first_shape(Direction), Rows),
-    case relup_agent_rows:settle(Timeout, Rows) of
+    case suspend_all(relup_agent_users:first_shape(Direction), Until, Rows) of
         [] when Direction =:= up -> close_and_switch(Until, Order);
         [] -> take_down(Order);
         Left -> back_off(Order, suspend_timeout, late_text(Left, Timeout, Rows))
     end.
+
+%% One deadline for all, the asking included. Gives the numbers of those who did not stop.
+suspend_all(Shape, Until, Rows) ->
+    relup_agent_rows:ask_moving(suspend, suspend, [running], Shape, Until, Rows),
+    relup_agent_rows:settle_until(Until, Rows).
 
 deadline(Timeout) ->
     erlang:monotonic_time(millisecond) + Timeout.
@@ -201,8 +206,7 @@ revert(#{old := none} = Order) ->
 revert(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
     stage(reverting),
     pipelined(false),
-    relup_agent_rows:ask_moving(suspend, suspend, [running], new, Rows),
-    case relup_agent_rows:settle(Timeout, Rows) of
+    case suspend_all(new, deadline(Timeout), Rows) of
         [] -> take_back(Order);
         _ -> forward(Order)
     end.
@@ -293,8 +297,9 @@ end_done(Order) ->
     verdict(done),
     end_resumed(Order).
 
-end_resumed(Order) ->
+end_resumed(#{module := {Module, _, _}} = Order) ->
     resume_all(Order),
+    relup_agent:purge_later([Module]),
     report(relup_agent_section:value(verdict), Order).
 
 resume_all(#{rows := Rows, nth := Nth}) ->
@@ -302,7 +307,8 @@ resume_all(#{rows := Rows, nth := Nth}) ->
     Late = relup_agent_rows:moving(suspending, Rows),
     relup_agent_rows:ask_moving(resume, resume, [suspending, suspended, resuming], Rows),
     relup_agent_rows:settle(patience(Late), Rows),
-    Nth > 1 andalso resume_stopped(100, Rows).
+    Nth > 1 andalso resume_stopped(100, Rows),
+    relup_agent_rows:mourn(Rows).
 
 %% The resume of a late one waits behind its suspend; nobody waits for that.
 patience([]) -> 5000;

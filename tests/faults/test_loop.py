@@ -192,10 +192,18 @@ def test_connections_that_the_hop_has_ended_undo_it(node: MemoryNode) -> None:
     require_one_release(node.vm, node.root, at_target=False)
 
 
-def losing_a_client_in(vm: FakeVm, order: type[door.StepOrder]) -> None:
+@pytest.mark.parametrize("reason", ["normal", "shutdown", "{shutdown,tcp_closed}", "noproc"])
+def test_a_client_that_leaves_in_the_middle_of_a_hop_undoes_nothing(node: MemoryNode, reason: str) -> None:
+    """Its connection was closed: the hop has not ended it, and not one is accepted to be lost."""
+    losing_a_client_in(node.vm, door.ChangeCode, reason=reason)
+    node.upgrade()
+    require_one_release(node.vm, node.root, at_target=True)
+
+
+def losing_a_client_in(vm: FakeVm, order: type[door.StepOrder], *, reason: str = "badmatch") -> None:
     """Each step of a kind ends a client's connection."""
     do = vm.do
-    gone = door.Ended(pid="<0.9.0>", name="emqx_connection:init/2", reason="badmatch", client_id="car-7")
+    gone = door.Ended(pid="<0.9.0>", name="emqx_connection:init/2", reason=reason, client_id="car-7")
 
     def losing(given: door.StepOrder) -> door.StepReport:
         report = do(given)

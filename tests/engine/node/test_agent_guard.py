@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.errors import NodeUnreachable
@@ -345,3 +346,105 @@ def test_a_call_whose_worker_dies_is_not_told_as_undone(node: BareNode, vm: Vm) 
     report = order.report()
     assert isinstance(report, StepNotDone)
     assert (report.name, report.reverted) == ("call_failed", False)
+
+
+def test_who_dies_before_its_answer_is_written_down_stays_dead(node: BareNode, vm: Vm) -> None:
+    """The answer of a dead process does not bring it back: nobody waits for its change, and all others change."""
+    node.eval(
+        "[A, B | _] = probe_sup:counters(), register(late, B), counter:hold(A, 2500), counter:hold(B, 500)"
+    )
+    update = WatchedOrder(vm, STEP, up(node))
+    until(lambda: stage(node) == "suspending")
+    # The keeper is held so that the answer lies in its mailbox when the process dies.
+    node.eval(
+        "P = whereis(late), K = ets:lookup_element(relup_agent_record, keeper, 2), erlang:suspend_process(K),"
+        " (fun Wait() -> case process_info(P, current_function) of {_, {sys, suspend_loop, _}} -> ok;"
+        " _ -> timer:sleep(10), Wait() end end)(), exit(P, kill), timer:sleep(200), erlang:resume_process(K)"
+    )
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert [ended.reason for ended in report.ended] == ["killed"]
+    assert report.processes == COUNT - 1
+    assert versions(node) == {"v2"}
+    assert vm.suspended() == ()
+
+
+def test_a_hand_whose_keeper_dies_before_hearing_of_it_goes_on(node: BareNode, vm: Vm) -> None:
+    """The next keeper hears of it too; else everybody would stand still for ever."""
+    late = blocked(node)
+    update = WatchedOrder(vm, STEP, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    # The keeper is held so that it dies with the new hand's word unread.
+    node.eval(
+        "K = ets:lookup_element(relup_agent_record, keeper, 2), erlang:suspend_process(K),"
+        " exit(ets:lookup_element(relup_agent_record, hand, 2), kill), timer:sleep(200), exit(K, kill)"
+    )
+    node.eval("P ! go_on", P=late)
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert report.ended == ()
+    assert versions(node) == {"v2"}
+    assert vm.suspended() == ()
+
+
+def test_nobody_is_connected_to_for_the_sake_of_progress(node: BareNode, vm: Vm) -> None:
+    """A tool that has died is not looked for: it may take seconds, in which processes may stand still."""
+    failed, late = node.eval(
+        "[A, B | _] = probe_sup:counters(), ets:insert(trouble, [{{up, A}, crash}, {{up, B}, block}]), [A, B]"
+    )
+    update = WatchedOrder(vm, STEP, up(node))
+    until(lambda: stage(node) == "changing" and standing_in(node, "gen_server", "loop") == COUNT - 2)
+    node.eval(
+        "register(connects, spawn(fun() ->"
+        " (fun Count(N) -> receive {trace, _, _, {auto_connect, _, _}} -> Count(N + 1); {trace, _, _, _} -> Count(N);"
+        " {said, To} -> To ! {connects, N} end end)(0) end)),"
+        " erlang:trace(whereis(net_kernel), true, ['receive', {tracer, whereis(connects)}])"
+    )
+    vm.close()
+    update.report()
+    until(lambda: node.eval("length(nodes(hidden))") == 1)
+    node.eval("P ! go_on", P=late)
+    until(lambda: stage(node) == "none")
+    assert node.eval("connects ! {said, self()}, receive {connects, N} -> N end") == 0
+    assert node.eval("is_process_alive(P)", P=failed) == "true"
+    assert versions(node) == {"v1"}
+
+
+def test_who_crashes_in_the_new_code_before_the_report_is_named(node: BareNode, vm: Vm) -> None:
+    """Also when nobody is waited for any more: what the hop has ended is told."""
+    late = blocked(node)
+    update = WatchedOrder(vm, STEP, up(node))
+    until(lambda: stage(node) == "changing" and others_changed(node))
+    # The hand is held so that the last answer and the crash are there when it looks.
+    crashed = node.eval(
+        "H = ets:lookup_element(relup_agent_record, hand, 2), erlang:suspend_process(H), P ! go_on,"
+        " timer:sleep(200), C = lists:last(probe_sup:counters()), catch gen_server:call(C, nonsense),"
+        " timer:sleep(200), erlang:resume_process(H), list_to_binary(pid_to_list(C))",
+        P=late,
+    )
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    (ended,) = report.ended
+    assert ended.pid == crashed.decode()
+    assert "function_clause" in ended.reason
+    assert report.processes == COUNT - 1
+
+
+def test_a_blocker_that_was_killed_is_named_also_when_the_hand_dies_after_it(node: BareNode, vm: Vm) -> None:
+    """The next hand finds nobody to kill, but the report has to tell what the hop has cost."""
+    order = msgspec.structs.replace(up(node), kill_blockers=True, blocker_timeout_ms=100)
+    killed = node.eval(
+        "P = hd(probe_sup:counters()), counter:hold(P, 60000), timer:sleep(100), {module, counter} = c:l(counter),"
+        " spawn(fun() -> sys:replace_state(kernel_safe_sup, fun(S) -> timer:sleep(2000), S end) end),"
+        " list_to_binary(pid_to_list(P))"
+    )
+    update = WatchedOrder(vm, STEP, order)
+    until(lambda: len(node.eval("probe_sup:counters()")) == COUNT - 1)
+    until(lambda: node.eval("ets:lookup(relup_agent_record, killed)") != [])
+    kill(node, "hand")
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert [(ended.pid, ended.reason) for ended in report.ended] == [
+        (killed.decode(), "killed: it ran old code of counter")
+    ]
+    assert versions(node) == {"v2"}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from itertools import count
 
+import msgspec
 import pytest
 
 from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNotDone
@@ -190,3 +191,33 @@ def test_a_supervisor_that_does_not_answer_does_not_stop_a_rollback(node: BareNo
     assert "other_sup; 1 processes below them were found by what they run" in note
     assert node.eval("counter:read(P)", P=child) == (Atom("v1"), 1)
     assert answers(node) == {(Atom("v1"),)}
+
+
+def test_a_newcomer_that_is_stuck_in_its_init_is_named_and_all_go_on(node: BareNode, vm: Vm) -> None:
+    """The update takes no longer than its deadline, changes nothing, and holds up neither it nor its supervisor."""
+    order = msgspec.structs.replace(up(node), suspend_timeout_ms=1_500)
+    node.eval("ets:insert(trouble, {{born, 1}, block}), counter:hold(hd(probe_sup:counters()), 800)")
+    update = WatchedOrder(vm, key(), order)
+    until(lambda: stage(node) == "suspending")
+    node.eval("spawn(fun() -> probe_sup:start_counters(1) end)")
+    stuck = node.eval(
+        "(fun Find() -> case [P || P <- processes(), {_, {timer, sleep, 1}} <- [process_info(P, current_function)],"
+        " {_, D} <- [process_info(P, dictionary)], {_, {counter, init, 1}} <- [lists:keyfind('$initial_call', 1, D)],"
+        " {_, S} <- [process_info(P, current_stacktrace)], lists:keymember(born, 2, S)] of [P] -> P;"
+        " _ -> timer:sleep(5), Find() end end)()"
+    )
+    report = update.report()
+    assert isinstance(report, StepNotDone), report
+    assert (report.name, report.reverted, report.ended) == ("suspend_timeout", True, ())
+    pid = node.eval("list_to_binary(pid_to_list(P))", P=stuck).decode()
+    assert report.detail == (
+        f"1 processes that were started meanwhile did not stop in time: {pid} counter:init/1"
+    )
+    assert vm.suspended() == ()
+    node.eval("ets:delete(trouble, {born, 1})")
+    until(lambda: len(node.eval("probe_sup:counters()")) == COUNT + 1)
+    assert answers(node) == {(Atom("v1"),)}
+    assert vm.suspended() == ()
+    report = vm.perform(key(), up(node))
+    assert isinstance(report, StepDone), report
+    assert answers(node) == {(Atom("v2"), Atom("grown"))}

@@ -1,5 +1,6 @@
 """ChangeCode on a real node: suspend, switch, change, resume, and every way back."""
 
+import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -9,6 +10,7 @@ from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNo
 from engine.node.vm import Vm
 from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.watched_order import WatchedOrder, stage, until
 
 _steps = count(1)
 
@@ -152,6 +154,39 @@ def test_a_process_that_does_not_stop_in_time_leaves_everything_as_it_was(node: 
     assert vm.suspended() == ()
 
 
+def test_the_deadline_of_the_suspends_covers_the_asking(node: BareNode, vm: Vm) -> None:
+    """Nobody stands still longer because there are many, all busy, who are asked one portion after the other."""
+    node.eval("probe_sup:start_counters(40000)")
+    order = up(node, suspend_timeout_ms=500)
+    node.eval("[counter:hold(P, 20000) || P <- probe_sup:counters()]")
+    update = WatchedOrder(vm, key(), order)
+    until(lambda: stage(node) == "suspending")
+    began = time.monotonic()
+    until(lambda: stage(node) != "suspending")
+    took_s = time.monotonic() - began
+    report = update.report()
+    assert isinstance(report, StepNotDone), report
+    assert (report.name, report.reverted) == ("suspend_timeout", True)
+    assert took_s < 1.5
+
+
+def test_who_leaves_between_the_listing_and_the_first_question_is_none_that_the_update_ended(
+    node: BareNode, vm: Vm
+) -> None:
+    """It was gone before it was watched: nobody knows why, and nothing had been asked of it."""
+    node.eval("probe_sup:start_counters(20)")
+    order = up(node)
+    # The walk meets them, then waits for a supervisor of another application, which answers when they are gone.
+    node.eval(
+        "[A, B | _] = probe_sup:counters(), spawn(fun() -> sys:replace_state(kernel_safe_sup, fun(S) ->"
+        " timer:sleep(1500), S end) end), spawn(fun() -> timer:sleep(1000), exit(A, kill), exit(B, kill) end)"
+    )
+    report = vm.perform(key(), order)
+    assert isinstance(report, StepDone), report
+    assert (report.processes, report.ended) == (18, ())
+    assert versions(node) == {"v2"}
+
+
 def test_a_process_that_dies_in_its_code_change_is_named_and_the_others_go_on(node: BareNode, vm: Vm) -> None:
     """Death during the step is no failure of the step: it is reported with its reason."""
     node.eval("probe_sup:start_counters(20)")
@@ -204,3 +239,17 @@ def test_a_repeated_key_returns_the_stored_outcome(node: BareNode, vm: Vm) -> No
     assert vm.perform(once, down(node)) == first
     assert vm.outcome(once) == first
     assert versions(node) == {"v2"}
+
+
+def test_the_code_that_was_replaced_is_purged_afterwards(node: BareNode, vm: Vm) -> None:
+    """Up, down and taken back: nothing of it stays in the VM, and a later hop has nothing to wait for."""
+    node.eval("probe_sup:start_counters(20)")
+    assert isinstance(vm.perform(key(), up(node)), StepDone)
+    until(lambda: node.eval("erlang:check_old_code(counter)") == "false")
+    assert isinstance(vm.perform(key("undo"), down(node)), StepDone)
+    until(lambda: node.eval("erlang:check_old_code(counter)") == "false")
+    node.eval("ets:insert(trouble, {{up, hd(probe_sup:counters())}, error})")
+    assert isinstance(vm.perform(key(), up(node)), StepNotDone)
+    until(lambda: node.eval("erlang:check_old_code(counter)") == "false")
+    assert versions(node) == {"v1"}
+    assert len(answers(node)) == 20

@@ -1,6 +1,7 @@
 %% A process with a state that grows: {counter, N} in version 1, {counter, N, Label} in version 2.
 %% What its code_change does for one process stands in the public table `trouble`: {{Way, Pid}, What}; how often
-%% it was asked to, too: {{asked, Way, Pid}, Count}.
+%% it was asked to, too: {{asked, Way, Pid}, Count}. One that is started with N waits in its init while there is
+%% {{born, N}, block}.
 -module(counter).
 -behaviour(gen_server).
 -export([start_link/1, bump/1, read/1, hold/2, closure/0]).
@@ -13,7 +14,7 @@ closure() -> fun() -> ?LINE end.
 hold(Pid, Ms) -> gen_server:cast(Pid, {hold, Ms}).
 
 -ifdef(V2).
-init(N) -> {ok, {counter, N, fresh}}.
+init(N) -> born(N), {ok, {counter, N, fresh}}.
 handle_call(bump, _, {counter, N, L}) -> {reply, ok, {counter, N + 1, L}};
 handle_call(read, _, {counter, N, L} = S) -> {reply, {v2, N, L}, S}.
 code_change({down, Vsn}, {counter, N, _}, _) -> trouble(down), {ok, note(Vsn, {counter, N})};
@@ -37,11 +38,17 @@ trouble(Way) ->
     end.
 note(_, State) -> State.
 -else.
-init(N) -> {ok, {counter, N}}.
+init(N) -> born(N), {ok, {counter, N}}.
 handle_call(bump, _, {counter, N}) -> {reply, ok, {counter, N + 1}};
 handle_call(read, _, {counter, N} = S) -> {reply, {v1, N}, S}.
 code_change(_, State, _) -> {ok, State}.
 -endif.
+
+born(N) ->
+    case ets:whereis(trouble) =/= undefined andalso ets:lookup(trouble, {born, N}) of
+        [{_, block}] -> timer:sleep(10), born(N);
+        _ -> ok
+    end.
 
 handle_cast({hold, Ms}, S) -> timer:sleep(Ms), {noreply, S}.
 handle_info(_, S) -> {noreply, S}.
