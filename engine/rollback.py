@@ -56,11 +56,18 @@ def refuse_past_no_return(run: Run) -> None:
     record = next(record for record in run.state.records if record.number == number)
     error = PastNoReturn(
         f"Step {record.number} ({record.name} {record.subject}) has run, and what it did cannot be undone.",
-        next="To boot the old release at the next start: 'relup rollback --boot-only'. "
-        "For a full restore: the backup of data/ and the old release.",
+        next=_way_out(is_open=run.state.is_open),
     )
     error.runs_now = UNCHANGED
     raise error
+
+
+def _way_out(*, is_open: bool) -> str:
+    """What can be done instead. The marker of an open upgrade is not there yet to be given up."""
+    boot_only = "'relup rollback --boot-only' has the old release boot at the next start"
+    if is_open:
+        boot_only = f"Run 'relup recover' to bring the upgrade to its end. After that, {boot_only}"
+    return f"{boot_only}. For a full restore: the backup of data/ and the old release."
 
 
 def roll_back(run: Run, *, cause: Failure | None, automatic: bool, suspended: tuple[str, ...] = ()) -> None:

@@ -19,7 +19,8 @@ KEY_SIZE = 8
 HASH_SIZE = 32
 GENESIS = bytes(HASH_SIZE)
 """What stands before the first record."""
-MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 1024**3
+"""Millions of ended processes, each named: more than a node can have."""
 
 KNOWN_TAGS = frozenset(str(kind.__struct_config__.tag) for kind in Event.__subclasses__())
 

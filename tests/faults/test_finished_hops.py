@@ -68,6 +68,7 @@ def test_a_hop_with_a_callback_is_not_rolled_back_but_its_marker_may_be_given_up
     after = serving.world()
     back = serving.relup("rollback")
     assert (back.code, back.error["name"]) == (PAST_NO_RETURN, "past_point_of_no_return")
+    assert back.error["next"].startswith("'relup rollback --boot-only' has the old release boot")
     assert "limit_topic_levels" in back.error["happened"]
     assert back.error["runs_now"] == "nothing was changed"
     serving.require(after)

@@ -72,6 +72,7 @@ def require_refused(stopped: Serving, crashing: BuiltVariant) -> None:
     back = stopped.relup("recover", "--rollback")
     assert (back.code, back.error["name"]) == (PAST_NO_RETURN, "past_point_of_no_return")
     assert back.error["runs_now"] == "nothing was changed"
+    assert back.error["next"].startswith("Run 'relup recover' to bring the upgrade to its end. After that,")
     report = stopped.relup("recover", "--report")
     assert report.answer["evidence"]["past_no_return"] is True
     assert len(stopped.scene.entries()) == written
