@@ -94,8 +94,15 @@ def _deployed(place: Place) -> list[Path]:
     if not place.relup.is_dir():
         return []
     return sorted(
-        folder for folder in place.relup.iterdir() if (folder / "releases").is_dir() and folder.name[0] != "."
+        folder for folder in place.relup.iterdir() if folder.name[0] != "." and _holds_releases(folder)
     )
+
+
+def _holds_releases(folder: Path) -> bool:
+    try:
+        return (folder / "releases").is_dir()
+    except PermissionError:  # the journal's folders are closed to other users
+        return False
 
 
 def live_release(

@@ -9,8 +9,7 @@ from struct import Struct
 
 import msgspec
 
-from engine.errors import BadRequest
-from engine.node.errors import NodeDown, ProtocolViolation
+from engine.node.errors import InvalidNodeName, NodeDown, ProtocolViolation
 
 EPMD_PORT = 4369
 _EMQX_BASE_PORT = 4370
@@ -32,12 +31,12 @@ def fixed_port(node: str) -> int:
     """EMQX's port of a node name: 4370 plus the number that ends the part before the @.
 
     Raises:
-        BadRequest: That is no port (emqx99999@…).
+        InvalidNodeName: That is no port (emqx99999@…).
     """
     digits = re.search(r"[0-9]*$", node.partition("@")[0])
     port = _EMQX_BASE_PORT + int(digits[0] or 0) if digits else _EMQX_BASE_PORT
     if port > 0xFFFF:
-        raise BadRequest(
+        raise InvalidNodeName(
             f"Node name {node} gives port {port}, which is none.", next="Give the node's distribution port."
         )
     return port
@@ -47,11 +46,11 @@ def host_of(node: str) -> str:
     """The part behind the @.
 
     Raises:
-        BadRequest: There is none.
+        InvalidNodeName: There is none.
     """
     name, _, host = node.partition("@")
     if not name or not host:
-        raise BadRequest(f"'{node}' is no full node name.", next="Give it as name@host.")
+        raise InvalidNodeName(f"'{node}' is no full node name.", next="Give it as name@host.")
     return host
 
 

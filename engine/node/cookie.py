@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.errors import BadRequest
+from engine.node.errors import CookieUnknown
 
 
 class Cookie:
@@ -31,14 +31,14 @@ def cookie_from_file(path: Path) -> Cookie:
     """The cookie that a file holds, whitespace around it left out.
 
     Raises:
-        BadRequest: The file cannot be read or holds none.
+        CookieUnknown: The file cannot be read or holds none.
     """
     try:
         text = path.read_text(encoding="latin-1").strip()
     except OSError as why:
-        raise BadRequest(
+        raise CookieUnknown(
             f"Cookie file {path} cannot be read ({why.strerror}).", next="Give a file that you may read."
         ) from None
     if not text:
-        raise BadRequest(f"Cookie file {path} is empty.", next="Write the node's cookie into it.")
+        raise CookieUnknown(f"Cookie file {path} is empty.", next="Write the node's cookie into it.")
     return Cookie(text)

@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from engine.errors import BadRequest
 from engine.node.address import EPMD_PORT, Address, address_from_epmd, fixed_address, host_of
 from engine.node.connection import Connection
 from engine.node.cookie import Cookie
 from engine.node.discovery import KnownNode
-from engine.node.errors import TlsRefused
+from engine.node.errors import CookieUnknown, TlsRefused
 
 if TYPE_CHECKING:
     import ssl
@@ -41,12 +40,12 @@ def connect(
         host: Instead of the host in its name.
 
     Raises:
-        BadRequest: Nobody knows the cookie.
+        CookieUnknown: Nobody knows the cookie.
         NodeUnreachable: As `Connection`.
     """
     cookie = cookie or known.cookie
     if cookie is None:
-        raise BadRequest(
+        raise CookieUnknown(
             f"The cookie of node {known.name} is not known.",
             next="Give a file that holds it (--cookie-file).",
         )

@@ -9,6 +9,18 @@ from engine.term import Term, format_term
 _REASON_LIMIT = 500
 
 
+class InvalidNodeName(BadRequest):
+    """A node's name is `name@host`; where the name ends in digits, they tell the port."""
+
+    name = "invalid_node_name"
+
+
+class CookieUnknown(BadRequest):
+    """The node's cookie is not known: it was not found, or the file that was given holds none."""
+
+    name = "cookie_unknown"
+
+
 class NodeDown(NodeUnreachable):
     """Nothing answers at the node's address."""
 

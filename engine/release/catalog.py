@@ -70,7 +70,7 @@ class Catalog:
             raise AmbiguousHop(
                 f"the hop {from_version} -> {target_version} is described differently by"
                 f" {first.file} and {', '.join(map(str, others))}",
-                next="Remove the files that are not meant from the catalog, or name one folder with --catalog.",
+                next="Remove the files that are not meant; the folder given with --catalog stands beside the others.",
             )
         return first
 
