@@ -4,6 +4,7 @@ In a checkout the rooms (`engine`, `journal`, `projections`, `cli`) lie beside t
 them in `_relup/`, so that site-packages gets no top-level package called `cli` or `engine`.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -13,8 +14,10 @@ def main() -> None:
     here = Path(__file__).resolve().parent
     private = here / "_relup"
     sys.path.insert(0, str(private if private.is_dir() else here))
-    from cli.main import run
-
+    try:
+        from cli.main import run
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     run()
 
 

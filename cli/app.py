@@ -6,9 +6,10 @@ named, all are.
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cli.context import Context
 from cli.output import Output
@@ -42,7 +43,8 @@ then restart the node when it suits you.
 
 EXIT_CODES = """Exit codes say what the node runs now: 0 done, 2 usage, 10-19 refused and untouched,
 20-29 failed and rolled back, 30-39 between releases, 40-49 the journal cannot be trusted,
-50-59 node unreachable, 60 another relup is at work, 130 interrupted and rolled back."""
+50-59 node unreachable, 60 another relup is at work, 130 interrupted and rolled back,
+1 a bug of relup, or its answer could not be written."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -51,11 +53,13 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+# `readable=False`: what a path leads to is looked at by the command, which names what is wrong with it.
 def _global_options(
     context: typer.Context,
     root: Annotated[
         Path | None,
         typer.Option(
+            readable=False,
             help="Install root of the node. Default: that of the one running node.",
             envvar="RELUP_ROOT",
             show_envvar=True,
@@ -65,15 +69,19 @@ def _global_options(
         str | None, typer.Option(help="Name of the node, such as emqx@10.0.0.7, where several run.")
     ] = None,
     cookie_file: Annotated[
-        Path | None, typer.Option(help="File with the node's cookie. Default: the running node's own.")
+        Path | None,
+        typer.Option(readable=False, help="File with the node's cookie. Default: the running node's own."),
     ] = None,
-    catalog: Annotated[Path | None, typer.Option(help="A folder of .relup files to look in first.")] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(readable=False, help="A folder of .relup files to look in too.")
+    ] = None,
     journal: Annotated[
-        Path | None, typer.Option(help="Read this exported journal instead of the node's own.")
+        Path | None,
+        typer.Option(readable=False, help="Read this exported journal instead of the node's own."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show a traceback with unexpected errors.")
+        bool, typer.Option("--verbose", "-v", help="Show a traceback with every error.")
     ] = False,
     _version: Annotated[
         bool | None,
@@ -92,6 +100,41 @@ def _global_options(
     )
 
 
+SHORT_HELP = {
+    "upgrade": "Upgrade the running node, without stopping it.",
+    "plan": "Show what an upgrade would do; change nothing.",
+    "list-supported-paths": "List the hops of the catalog.",
+    "status": "Show where the node stands, and its versions.",
+    "logs": "Show every attempt to upgrade this node.",
+    "logs-clear": "Clear the upgrade history, and free its space.",
+    "recover": "Finish or undo an upgrade that was interrupted.",
+    "rollback": "Undo the finished hop that the node carries.",
+    "verify": "Read the last finished hop back.",
+    "clean": "Remove release trees that nothing needs any more.",
+    "explain": "Explain an error or a finding.",
+    "hop": "Draft, check or add a hop.",
+    "journal": "Prove, export or begin anew the journal.",
+}
+"""One line of a narrow terminal for each."""
+
+
+class Commands(TyperGroup):
+    """The commands; who puts a global option behind one is told where it stands."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the words name."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            told: Any = error
+            option = getattr(told, "option_name", None)  # the error of an unknown option is not exported
+            if option in {name for parameter in self.params for name in parameter.opts}:
+                told.message = (
+                    f"{option} stands before the command: relup {option} ... {ctx.invoked_subcommand}"
+                )
+            raise
+
+
 def app_for(arguments: list[str]) -> typer.Typer:
     """The command line with the commands that `arguments` can mean."""
     app = typer.Typer(
@@ -100,13 +143,15 @@ def app_for(arguments: list[str]) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        cls=Commands,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_global_options)
     named = [name for name in (*COMMANDS, *GROUPS) if name in arguments]
     for name in named or (*COMMANDS, *GROUPS):
         if name in COMMANDS:
-            app.command(name)(import_module(COMMANDS[name]).command)
+            app.command(name, short_help=SHORT_HELP[name])(import_module(COMMANDS[name]).command)
         else:
-            app.add_typer(import_module(GROUPS[name]).commands, name=name)
+            app.add_typer(import_module(GROUPS[name]).commands, name=name, short_help=SHORT_HELP[name])
     return app

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cli.output import NodeVersions, Output
-from engine.errors import BadRequest, NodeUnreachable, RelupError
+from engine.errors import BadRequest, NodeUnreachable, Refusal, RelupError
 from engine.place import Place
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from journal.errors import JournalError
 
 
+UNTOUCHED = "nothing was changed; the node runs what it ran before"
+
+
 class ExportIsOnlyRead(BadRequest):
     """A command that is about the node itself was given an exported journal."""
 
@@ -35,6 +38,35 @@ class NotAnInstallRoot(BadRequest):
     """The folder is no EMQX install root."""
 
     name = "not_an_install_root"
+
+
+class RootOutOfReach(BadRequest):
+    """This user cannot look into the install root."""
+
+    name = "root_out_of_reach"
+
+
+def place_of(root: Path) -> Place:
+    """The place of an install root, or of a tree under its relup/.
+
+    Raises:
+        NotAnInstallRoot: It is neither.
+        RootOutOfReach: This user cannot look into it.
+    """
+    try:
+        place = Place.of_tree(root)
+        found = (place.root / "releases" / "emqx_vars").is_file()
+    except OSError as fault:
+        raise RootOutOfReach(
+            f"{root} cannot be looked into: {fault.strerror}.",
+            next="Run relup as the user of the node or as root; with --root or RELUP_ROOT check the path too.",
+        ) from fault
+    if not found:
+        raise NotAnInstallRoot(
+            f"{root} is no install root of EMQX: it has no releases/emqx_vars.",
+            next="Give the folder that has bin, lib, releases and etc, with --root or RELUP_ROOT.",
+        )
+    return place
 
 
 @dataclass
@@ -57,7 +89,7 @@ class Context:
 
         Raises:
             ExportIsOnlyRead: --journal names an exported journal, which has no RootDir.
-            NotAnInstallRoot: The folder given is none.
+            NotAnInstallRoot, RootOutOfReach: The folder is none, or this user cannot look into it.
             NodeUnreachable, BadRequest: None was given, and not exactly one node runs.
         """
         if self.journal is not None:
@@ -68,14 +100,8 @@ class Context:
         if self.root is None:
             from engine.node.discovery import running_node
 
-            return Place(running_node(name=self.node).base_root.resolve())
-        place = Place.of_tree(self.root)
-        if not (place.root / "releases" / "emqx_vars").is_file():
-            raise NotAnInstallRoot(
-                f"{self.root} is no install root of EMQX: it has no releases/emqx_vars.",
-                next="Give the folder that has bin, lib, releases and etc, with --root or RELUP_ROOT.",
-            )
-        return place
+            return place_of(running_node(name=self.node).base_root)
+        return place_of(self.root)
 
     @cached_property
     def known_node(self) -> "KnownNode":
@@ -231,6 +257,12 @@ class Context:
 
         from cli.exit_codes import exit_code
 
+        if error.runs_now is None and isinstance(error, Refusal):
+            error.runs_now = UNTOUCHED
+        if self.verbose:
+            import traceback
+
+            traceback.print_exception(error)
         self.output.fail(error, node=self._versions_or_none(), fields=fields)
         raise typer.Exit(exit_code(error)) from error
 

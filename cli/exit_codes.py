@@ -3,7 +3,7 @@
 A number says what the node runs now; the error's `name` is the contract for scripts.
 
     0        done
-    1        our bug
+    1        our bug, or the answer could not be written
     2        usage
     10–19    refused, the node untouched
     20–29    failed and rolled back, the old release runs

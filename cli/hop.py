@@ -27,7 +27,7 @@ class HopHasErrors(BadRelease):
     name = "hop_has_errors"
 
 
-@commands.command("draft")
+@commands.command("draft", short_help="Write the hop from one release to the other.")
 def draft(
     context: typer.Context,
     old: Annotated[Path, typer.Argument(metavar="FROM", help=RELEASE)],
@@ -59,7 +59,7 @@ def draft(
     shown.output.answer({"text": text, "file": str(output) if output else None}, node=None)
 
 
-@commands.command("lint")
+@commands.command("lint", short_help="Check a hop file, alone or against its releases.")
 def lint(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="A .relup file.")],
@@ -71,6 +71,7 @@ def lint(
 ) -> None:
     """Check a hop file by itself, and with --from and --to against the two releases."""
     from engine.release.findings import judge
+    from engine.steps import counted
 
     if (old is None) != (new is None):
         raise typer.BadParameter("--from and --to go together")
@@ -83,7 +84,7 @@ def lint(
     if refusing:
         shown.fail(
             HopHasErrors(
-                f"{file} has {len(refusing)} findings that would refuse it.",
+                f"{file} has {counted(len(refusing), 'finding')} that would refuse it.",
                 next=f"'relup explain {refusing[0].code}' says what the first one means.",
             ),
             fields=fields,
@@ -92,7 +93,7 @@ def lint(
     shown.output.answer(fields, node=None)
 
 
-@commands.command("add")
+@commands.command("add", short_help="Put hops into the catalog.")
 def add(
     context: typer.Context,
     source: Annotated[Path, typer.Argument(help="A .relup file, or an emqx_relup-<vsn>.tar.gz package.")],
@@ -135,13 +136,27 @@ def _tree(release: Path) -> "Iterator[ReleaseTree]":
     from engine.release.package import open_package
     from engine.release.tree import ReleaseTree
 
-    if not release.is_file():
+    if not _is_package(release):
         yield ReleaseTree.read(release)
         return
     with tempfile.TemporaryDirectory(prefix="relup-hop-") as scratch, open_package(release) as package:
         package.verify()
         package.unpack(Path(scratch) / "tree", low_priority=False)
         yield ReleaseTree.read(Path(scratch) / "tree")
+
+
+def _is_package(release: Path) -> bool:
+    """Whether it is a package, or else a tree; what is neither was mistyped, and no package is to blame."""
+    try:
+        if release.is_file():
+            return True
+        if (release / "releases" / "emqx_vars").exists():
+            return False
+    except OSError as fault:
+        raise typer.BadParameter(f"{release} cannot be looked into: {fault.strerror}") from None
+    raise typer.BadParameter(
+        f"{release} is no release: neither a package, nor a folder with releases/emqx_vars"
+    )
 
 
 def _write_new(path: Path, text: str) -> None:

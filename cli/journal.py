@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Prove, export or begin anew the node's journal.", no_args_is_help=True)
 
 
-@commands.command("verify")
+@commands.command("verify", short_help="Prove that the records are what was written.")
 def verify(
     context: typer.Context,
     anchor: Annotated[
@@ -31,6 +31,8 @@ def verify(
     Without an anchor that was kept elsewhere, a journal replaced by an older copy of itself, or written anew
     by somebody who can write the file, looks sound; with one, both are seen.
     """
+    from engine.steps import counted
+    from journal.errors import JournalDamaged
     from journal.verify import verify as verdict_on
 
     shown: Context = context.obj
@@ -43,14 +45,15 @@ def verify(
         "damaged_at": verdict.damage.seq if verdict.damage else None,
     }
     if verdict.damage is not None:
-        shown.output.line(f"{verdict.records} records are sound, then there is damage")
-        verdict.damage.runs_now = "what it ran; only the record of it is in doubt"
+        if isinstance(verdict.damage, JournalDamaged):
+            shown.output.line(f"{counted(verdict.records, 'sound record')}, then there is damage")
+            verdict.damage.runs_now = "what it ran; only the record of it is in doubt"
         shown.fail(verdict.damage, fields=fields)
     if verdict.head is None:
         shown.output.line("there is no journal yet")
     else:
         shown.output.line(
-            f"{verdict.records} records are sound, from {verdict.first} to {verdict.head.seq}; "
+            f"{counted(verdict.records, 'sound record')}, from {verdict.first} to {verdict.head.seq}; "
             f"head {verdict.head.seq}:{verdict.head.hash}"
         )
     shown.output.line(_said_of_anchor(verdict.anchor_checked))
@@ -78,7 +81,7 @@ def _said_of_anchor(checked: bool | None) -> str:
             return "the anchor's record was cleared since it was kept: nothing can be said about it"
 
 
-@commands.command("head")
+@commands.command("head", short_help="Print SEQ:HASH of the last record.")
 def head(context: typer.Context) -> None:
     """Print SEQ:HASH of the last record. Keep it elsewhere; 'relup journal verify --anchor' checks against it."""
     from journal.verify import anchor_text
@@ -89,14 +92,15 @@ def head(context: typer.Context) -> None:
     shown.output.answer({"head": found}, node=None)
 
 
-@commands.command("export")
+@commands.command("export", short_help="Write the journal to one portable file.")
 def export(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The file to write; must not exist.")],
 ) -> None:
     """Write the whole journal to one portable file, for keeping and for reading on another machine.
 
-    There: relup --journal FILE logs, status and journal verify read it; nothing can be written to it.
+    There 'relup --journal FILE logs' with its options and 'relup --journal FILE journal head' read it and
+    check it on the way; nothing can be written to it.
     """
     from journal.portable import export as exported
     from journal.verify import anchor_text
@@ -112,7 +116,7 @@ def export(
     shown.output.answer({"file": str(file), "head": found}, node=None)
 
 
-@commands.command("fresh")
+@commands.command("fresh", short_help="Begin a new journal beside a damaged one.")
 def fresh(
     context: typer.Context,
     yes: Annotated[bool, typer.Option("--yes", help="Begin anew without asking.")] = False,

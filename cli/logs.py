@@ -9,8 +9,10 @@ from cli.context import Context
 from cli.moments import MOMENT, moment_option
 
 if TYPE_CHECKING:
+    from cli.output import Output
     from journal.door import History
     from journal.events import Entry
+    from projections.facts import Facts
     from projections.logs import LogRow
 
 
@@ -20,7 +22,7 @@ def command(
         str | None, typer.Argument(help="With --steps: the id of the upgrade; else the newest one.")
     ] = None,
     steps: Annotated[
-        bool, typer.Option("--steps", help="Every step of one upgrade, with its evidence.")
+        bool, typer.Option("--steps", help="Every step of one upgrade; with --json its evidence too.")
     ] = False,
     at: Annotated[
         str | None,
@@ -39,6 +41,14 @@ def command(
     With --json each row is one JSON object on a line of its own.
     """
     shown: Context = context.obj
+    _refuse_two_views(
+        {"--steps": steps, "--at": at is not None, "--follow": follow},
+        rows={"--last": last is not None, "--since": since is not None, "--until": until is not None},
+    )
+    if upgrade is not None and not steps:
+        raise typer.BadParameter(f"an id goes with --steps: relup logs --steps {upgrade}")
+    if salvage and follow:
+        raise typer.BadParameter("--follow goes on with a sound journal; --salvage reads a damaged one")
     history = shown.history(salvage=salvage)
     if steps:
         _show_steps(shown, history, upgrade)
@@ -50,6 +60,18 @@ def command(
         since_ns, until_ns = moment_option(since, option="--since"), moment_option(until, option="--until")
         _show_rows(shown, history, last=last, since_ns=since_ns, until_ns=until_ns)
     _tell_damage(shown, history)
+
+
+def _refuse_two_views(views: dict[str, bool], *, rows: dict[str, bool]) -> None:
+    """One question has one answer: no option that was given is passed over in silence.
+
+    Raises:
+        typer.BadParameter: Two views were asked for, or one together with an option that chooses rows.
+    """
+    asked = [name for name, given in views.items() if given]
+    chosen = [name for name, given in rows.items() if given]
+    if len(asked) > 1 or (asked and chosen):
+        raise typer.BadParameter(f"{' and '.join([*asked, *chosen])} do not go together")
 
 
 def _show_rows(
@@ -68,7 +90,7 @@ def _show_rows(
         context.output.line(official_text(row))
         context.output.record(fields_of(row))
     if not chosen:
-        context.output.line(NO_HISTORY)
+        context.output.line("no upgrade was requested in that time" if rows else NO_HISTORY)
 
 
 def fields_of(row: object) -> dict[str, object]:
@@ -81,7 +103,7 @@ def fields_of(row: object) -> dict[str, object]:
 
 def _show_steps(context: Context, history: "History", upgrade: str | None) -> None:
     from projections.logs import NO_HISTORY, last_rows
-    from projections.timeline import step_text, timeline
+    from projections.timeline import StepRow, step_text, timeline
 
     if upgrade is None:
         newest = last_rows(history, 1)
@@ -93,12 +115,10 @@ def _show_steps(context: Context, history: "History", upgrade: str | None) -> No
     if not (found.steps or found.moments):
         raise typer.BadParameter(f"no upgrade is called {upgrade}; 'relup --json logs' shows their ids")
     context.output.line(f"upgrade {upgrade}")
-    for moment in found.moments:
-        context.output.line(f"  {moment.at} {_words(moment.event)}")
-        context.output.record(fields_of(moment))
-    for row in found.steps:
-        context.output.line(f"  {step_text(row)}")
-        context.output.record(fields_of(row))
+    for each in found.in_order():
+        words = step_text(each) if isinstance(each, StepRow) else f"{each.at} {_words(each.event)}"
+        context.output.line(f"  {words}")
+        context.output.record(fields_of(each))
 
 
 _TOLD = (
@@ -132,18 +152,31 @@ def _words(event: object) -> str:
 def _show_as_of(context: Context, history: "History", at: str) -> None:
     from projections.as_of import as_of
     from projections.moment import shown
-    from projections.status import Seen, status_line
+    from projections.status import Seen, as_it_stood, status_line
 
     seq = int(at) if at.isdecimal() else None
-    found = as_of(history, seq=seq, at_ns=None if seq is not None else moment_option(at, option="--at"))
+    at_ns = None if seq is not None else moment_option(at, option="--at", other="no sequence number and ")
+    found = as_of(history, seq=seq, at_ns=at_ns)
     facts = found.facts
     stood = status_line(facts, Seen(marker=facts.marker))
     output = context.output
-    output.line(f"after entry {facts.seq} of {shown(facts.at)}: {stood.text}")
-    output.line(f"marker {facts.marker or 'absent'}; upgrades so far {facts.attempts}")
+    if facts.seq == 0:
+        output.line("nothing was written down by then")
+    else:
+        _tell_distance(output, facts, seq=seq, at_ns=at_ns)
+        output.line(f"after entry {facts.seq} of {shown(facts.at)}: {as_it_stood(facts, stood)}")
+        output.line(f"marker {facts.marker or 'absent'}; upgrades so far {facts.attempts}")
     for name, state in sorted(found.modules.items()):
         output.line(f"  {name} {state.md5 or 'not loaded'} {state.known} (entry {state.seq})")
     output.record({"seq": facts.seq, "status": stood.text, "kind": stood.kind, **fields_of(found)})
+
+
+def _tell_distance(output: "Output", facts: "Facts", *, seq: int | None, at_ns: int | None) -> None:
+    """Where what is shown is not what was asked for: it was cleared, or is not written yet."""
+    if (seq is not None and seq < facts.seq) or (at_ns is not None and at_ns < facts.at):
+        output.line("what was so then was cleared; the oldest that is known:")
+    elif seq is not None and seq > facts.seq:
+        output.line(f"there is no entry {seq} yet; the newest:")
 
 
 def _follow(context: Context) -> None:
@@ -151,8 +184,9 @@ def _follow(context: Context) -> None:
 
     for entry in _new_entries(context):
         context.output.line(f"{shown(entry.at)} {entry.seq} {_step_words(entry.event)}")
-        context.output.flush()
         context.output.record(fields_of(entry))
+        if not context.output.flush():
+            return
 
 
 def _step_words(event: object) -> str:

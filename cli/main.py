@@ -7,22 +7,35 @@ that: a plain `status` is recognised and answered without it (cli/quick.py), all
 import sys
 from typing import Any
 
-from cli.exit_codes import exit_code
+from cli.exit_codes import DONE, INTERRUPTED, exit_code
 from cli.output import Output
 from cli.quick import context_of_status
+from cli.streams import guard, lost_answer
 
 
 def run() -> None:
     """Run the command line and leave with its exit code."""
     arguments = sys.argv[1:]
+    answer = guard()
+    code = _code_of(arguments)
+    lost = lost_answer(answer)
+    if lost is not None and code == DONE:
+        Output().fail(lost)
+        code = exit_code(lost)
+    sys.exit(code)
+
+
+def _code_of(arguments: list[str]) -> int | str | None:
+    """Obey; the exit code."""
     try:
         _obey(arguments)
-    except BrokenPipeError:
-        # Whoever read our answer has enough of it.
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as leaving:
+        return leaving.code or DONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except Exception as error:
-        sys.exit(_told(error, arguments))
+        return _told(error, arguments)
+    return DONE
 
 
 def _obey(arguments: list[str]) -> None:

@@ -119,9 +119,10 @@ class Output:
         if self.json:
             print(encoded(fields), file=self.out, flush=True)
 
-    def flush(self) -> None:
-        """Let a reader of a pipe see what was said so far."""
+    def flush(self) -> bool:
+        """Let a reader of a pipe see what was said so far; whether anybody still reads."""
         self.out.flush()
+        return getattr(self.out, "fault", None) is None
 
     def warn(self, text: str) -> None:
         """One line for people beside the answer, also under --json: it goes to stderr."""

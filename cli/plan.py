@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import Context, shown_versions
-from cli.upgrade import opened_package
+from cli.upgrade import full_path, opened_package
 from engine.errors import RelupError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ MIB = 1024 * 1024
 
 def command(
     context: typer.Context,
-    tarball: Annotated[Path, typer.Argument(help="The target package; its .sha256 lies beside it.")],
+    tarball: Annotated[
+        Path, typer.Argument(readable=False, help="The target package; its .sha256 lies beside it.")
+    ],
     force: Annotated[bool, typer.Option("--force", help="Plan although data/patches holds beams.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help=STRICT)] = False,
     trust_script: Annotated[
@@ -54,14 +56,15 @@ def show_plan(context: Context, tarball: Path, *, options: "Options") -> None:
     from engine.upgrade import plan
     from journal.errors import JournalError
 
-    package = opened_package(tarball)
+    path = full_path(tarball)
+    package = opened_package(path)
     try:
         with context.house(command="plan", rehearsal=True) as house:
             state, prospect = plan(
                 house,
                 package,
                 history=context.own_history(),
-                tarball=str(tarball.absolute()),
+                tarball=str(path),
                 options=options,
             )
     except (RelupError, JournalError) as error:

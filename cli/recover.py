@@ -73,7 +73,8 @@ def _report(context: Context) -> None:
     line(f"  live code: {len(found.on_old)} modules on the old side, {len(found.on_new)} on the new")
     line(f"  suspended: {', '.join(found.suspended) or 'nobody'}")
     line(
-        f"  on disk:   staging {_yes(found.staged)}, target tree {_yes(found.deployed)}, marker {found.marker}"
+        f"  on disk:   staging {_yes(found.staged)}, target tree {_yes(found.deployed)}, "
+        f"marker {found.marker or 'absent'}"
     )
     line(f"  point of no return: {'passed' if found.past_no_return else 'not reached'}")
     line(f"relup recover would {found.will}")

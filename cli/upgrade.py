@@ -1,5 +1,6 @@
 """`relup upgrade TARBALL`: one hop, from the package to the marker."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +14,26 @@ if TYPE_CHECKING:
     from engine.release.package import Package
     from engine.state import UpgradeState
 
+HOUR_MS = 3_600_000
+DAY_S = 86_400
+MANY = 1_000_000_000
+"""More than any node has; a record of the journal and a timer of the VM hold no number of any size."""
+
 PLAN_OF_ONE = "Refuse when anything differs from this plan, by the id that 'relup plan' printed."
+
+
+def a_number(value: float) -> float:
+    """What an option of seconds is, when it is a number at all: a range does not refuse `nan`."""
+    if math.isnan(value):
+        raise typer.BadParameter("nan is no number of seconds.")
+    return value
 
 
 def command(
     context: typer.Context,
-    tarball: Annotated[Path, typer.Argument(help="The target package; its .sha256 lies beside it.")],
+    tarball: Annotated[
+        Path, typer.Argument(readable=False, help="The target package; its .sha256 lies beside it.")
+    ],
     force: Annotated[
         bool, typer.Option("--force", help="Upgrade although data/patches holds beams.")
     ] = False,
@@ -30,19 +45,26 @@ def command(
         bool, typer.Option("--full-speed", help="Unpack at normal CPU and I/O priority.")
     ] = False,
     suspend_timeout_ms: Annotated[
-        int, typer.Option(min=1, help="How long all processes of an update may take to stop.")
+        int, typer.Option(min=1, max=HOUR_MS, help="How long all processes of an update may take to stop.")
     ] = 2_000,
     max_stall_ms: Annotated[
-        int, typer.Option(min=1, help="Budget of one switch of modules; batches adapt to it.")
+        int, typer.Option(min=1, max=HOUR_MS, help="Budget of one switch of modules; batches adapt to it.")
     ] = 50,
     blocker_timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for processes that run old code, before refusing.")
+        float,
+        typer.Option(
+            min=0,
+            max=DAY_S,
+            callback=a_number,
+            help="Seconds to wait for processes that run old code, before refusing.",
+        ),
     ] = 10.0,
     kill_blockers: Annotated[
         bool, typer.Option("--kill-blockers", help="Kill such processes instead of refusing.")
     ] = False,
     max_lost: Annotated[
-        int, typer.Option(min=0, help="Client connections the hop may end before it is rolled back.")
+        int,
+        typer.Option(min=0, max=MANY, help="Client connections the hop may end before it is rolled back."),
     ] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse for warnings as for errors.")] = False,
     trust_script: Annotated[
@@ -88,14 +110,33 @@ def _upgrade(context: Context, tarball: Path, options: "Options") -> None:
     from engine.upgrade import upgrade
     from journal.errors import JournalError
 
-    package = opened_package(tarball)
+    path = full_path(tarball)
+    package = opened_package(path)
     try:
         with context.house(command="upgrade") as house:
-            state = upgrade(house, package, tarball=str(tarball.absolute()), options=options)
+            state = upgrade(house, package, tarball=str(path), options=options)
     except (RelupError, JournalError) as error:
         context.output.line(f"upgrade failed, reason: {error.name}")
         context.fail(error)
     show_success(context, state)
+
+
+def full_path(path: Path) -> Path:
+    """The path as it can be found again from anywhere and at any time: the journal names the tarball by it.
+
+    Raises:
+        typer.BadParameter: Its name is no text, or it is relative to a folder that is gone.
+    """
+    try:
+        found = path.absolute()
+        str(found).encode()
+    except FileNotFoundError:
+        raise typer.BadParameter(f"{path} is relative, and the folder you are in is gone.") from None
+    except UnicodeEncodeError:
+        raise typer.BadParameter(
+            f"the name of {path} is not UTF-8, and the journal keeps text only."
+        ) from None
+    return found
 
 
 def opened_package(tarball: Path) -> "Opened":
@@ -103,7 +144,7 @@ def opened_package(tarball: Path) -> "Opened":
     from engine.release.package import open_package
 
     try:
-        return Opened(open_package(tarball.absolute()))
+        return Opened(open_package(tarball))
     except RelupError as error:
         return Opened(error)
 

@@ -45,7 +45,7 @@ def become(owner: Owner) -> None:
     if os.geteuid() != 0:
         raise WrongUser(
             f"the node belongs to {name_of(owner.uid)}, and this is {name_of(os.geteuid())}",
-            next=f"run relup as {name_of(owner.uid)} or as root",
+            next="run relup as root" if owner.uid == 0 else f"run relup as {name_of(owner.uid)} or as root",
         )
     os.setgroups(_groups(owner))
     os.setgid(owner.gid)

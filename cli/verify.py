@@ -34,7 +34,8 @@ def _verify(context: Context) -> None:
             f"the first: {reading.differences[0]}.",
             next="Find out who changed them; 'relup logs --steps' shows what the hop did.",
         )
-        differs.runs_now = "what the lines above say"
+        now = shown_versions(context.versions())
+        differs.runs_now = f"{now.live or 'code of no known release'}; the next start boots {now.next_boot}"
         context.fail(differs, fields=fields)
     output.line(
         f"verified {reading.target_version}: {reading.modules} modules live, {reading.files} files, "

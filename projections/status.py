@@ -53,6 +53,13 @@ def status_line(facts: Facts, seen: Seen) -> StatusLine:
     return StatusLine(kind="idle", text="idle")
 
 
+def as_it_stood(facts: Facts, stood: StatusLine) -> str:
+    """The text of a status that is history: whether that upgrade was at work or had stopped, nobody wrote down."""
+    if stood.kind != "interrupted" or facts.open is None:
+        return stood.text.removesuffix(f"; {RECOVER}")
+    return f"an upgrade had begun and not ended, at {_place(facts.open)}"
+
+
 def has_restarted(facts: Facts, seen: Seen) -> bool:
     """The running VM is another one than that which the journal last wrote about."""
     known = facts.observed

@@ -67,6 +67,10 @@ class Timeline(msgspec.Struct, kw_only=True):
     steps: list[StepRow] = []
     moments: list[Moment] = []
 
+    def in_order(self) -> list[StepRow | Moment]:
+        """Both, as they came."""
+        return sorted([*self.steps, *self.moments], key=lambda each: each.seq)
+
 
 def timeline(entries: Iterable[Entry], upgrade_id: str) -> Timeline:
     """The attempt `upgrade_id`; empty when no entry is its."""
