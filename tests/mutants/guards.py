@@ -38,6 +38,9 @@ _A_REFUSAL = "test_a_refusal_leaves_the_node_and_every_byte_as_they_were"
 _LOOP = "tests/faults/test_loop.py"
 _TERMS = "tests/engine/node/test_agent_terms.py"
 _FULL_JOURNAL = "tests/faults/test_full_journal.py"
+_CONNECTION = "tests/engine/node/test_connection.py"
+_HANDSHAKE = "tests/engine/node/test_handshake.py"
+_TYPED = "tests/engine/test_refused_as_typed.py"
 
 GUARDS = (
     # ------------------------------------------------------------ the marker and the tree
@@ -551,5 +554,101 @@ GUARDS = (
         was='    return options.kill_blockers and direction == "do"\n',
         becomes="    return options.kill_blockers\n",
         tests=(_LOOP,),
+    ),
+    # ------------------------------------------------------------ the node's door
+    Guard(
+        keeps="a tick of the node is answered",
+        file="engine/node/wire.py",
+        was="                self._on_frame(frame)\n            else:\n                self._tick()\n",
+        becomes="                self._on_frame(frame)\n",
+        tests=(f"{_CONNECTION}::test_we_stay_connected_while_idle_and_while_waiting",),
+    ),
+    Guard(
+        keeps="the end of the node is the end of the connection",
+        file="engine/node/wire.py",
+        was="                if not size:\n                    raise EOFError\n",
+        becomes="                if not size:\n                    return\n",
+        tests=(f"{_CONNECTION}::test_kill_9_is_seen_at_once",),
+    ),
+    Guard(
+        keeps="another node at the address is not spoken to",
+        file="engine/node/handshake.py",
+        was="        if name != self._node:\n",
+        becomes="        if False:\n",
+        tests=(_HANDSHAKE,),
+    ),
+    Guard(
+        keeps="a node that does not know the cookie is not spoken to",
+        file="engine/node/handshake.py",
+        was="        if not compare_digest(frame[1:], self._digest(self._challenge)):\n",
+        becomes="        if False:\n",
+        tests=(_HANDSHAKE,),
+    ),
+    Guard(
+        keeps="a stopped node is not waited for longer than was said",
+        file="engine/node/transport.py",
+        was="        connected.settimeout(remaining_s)\n",
+        becomes="        connected.settimeout(60)\n",
+        tests=(f"{_CONNECTION}::test_a_stopped_node_is_not_waited_for_when_connecting",),
+    ),
+    # ------------------------------------------------------------ what is refused
+    Guard(
+        keeps="a package is the one that its sidecar speaks of",
+        file="engine/release/package.py",
+        was="        if found == self.expected_sha256:\n            return\n        if self._verified:\n",
+        becomes="        return\n        if self._verified:\n",
+        tests=(f"{_REFUSALS}::{_A_REFUSAL}[sidecar of another file]",),
+    ),
+    Guard(
+        keeps="what is no version is not used as one",
+        file="engine/release/vars.py",
+        was="    if text is None or not is_version(text):\n",
+        becomes="    if text is None:\n",
+        tests=(f"{_REFUSALS}::{_A_REFUSAL}[REL_VSN climbs]",),
+    ),
+    Guard(
+        keeps="a target that boots next already is refused by its own name",
+        file="engine/release/compatibility.py",
+        was="    if target == live and target == pending:\n",
+        becomes="    if False:\n",
+        tests=(_TYPED,),
+    ),
+    Guard(
+        keeps="the checks of a target against the node refuse it",
+        file="engine/survey.py",
+        was="    require(checks)\n",
+        becomes="",
+        tests=(f"{_REFUSALS}::{_A_REFUSAL}[other system]",),
+    ),
+    Guard(
+        keeps="hot patches that shadow the release refuse an upgrade",
+        file="engine/survey.py",
+        was="    if patches and not run.options.force:\n",
+        becomes="    if False:\n",
+        tests=(f"{_REFUSALS}::{_A_REFUSAL}[patches present]",),
+    ),
+    Guard(
+        keeps="the new release is started once before anything is touched",
+        file="engine/survey.py",
+        was="    rehearse(target.root, version=",
+        becomes="    (lambda *_, **__: None)(target.root, version=",
+        tests=(
+            f"{_REFUSALS}::{_A_REFUSAL}[runtime does not start]",
+            f"{_REFUSALS}::{_A_REFUSAL}[config is refused]",
+        ),
+    ),
+    Guard(
+        keeps="a RootDir that cannot be written is refused before the first byte",
+        file="engine/house.py",
+        was="        if (folder == place.root or folder.exists()) and not os.access(folder, os.W_OK | os.X_OK):\n",
+        becomes="        if False:\n",
+        tests=(_TYPED,),
+    ),
+    Guard(
+        keeps="nothing is planned while another relup is at work",
+        file="engine/house.py",
+        was="    if at_work is not None:\n",
+        becomes="    if False:\n",
+        tests=(_TYPED,),
     ),
 )
