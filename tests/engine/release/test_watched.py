@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from fixtures.hostile.tarball import END, file, gz, header
 from tests.engine.release.packages import STAGING, honest, laid, snapshot
 from tests.engine.release.watched import changed_places, run, traced, unpack_command
 from tests.in_memory import folder_in_memory
-
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 _TRACED = [
     "name-absolute",
@@ -34,7 +31,6 @@ _TRACED = [
 ]
 
 
-@needs_strace
 @pytest.mark.parametrize("name", [*_TRACED, "honest"])
 def test_the_kernel_is_asked_to_change_nothing_outside_the_staging(tmp_path: Path, name: str) -> None:
     """Under strace: every open for writing, mkdir, rename, symlink, unlink … lies below relup/'s own staging."""
@@ -144,7 +140,6 @@ _NAMES = {
 }
 
 
-@needs_strace
 @pytest.mark.parametrize(("call", "fault", "number"), _FAULTS)
 def test_a_file_operation_that_fails_leaves_nothing_visible(
     tmp_path: Path, call: str, fault: str, number: int
