@@ -60,9 +60,9 @@ FAILURES: dict[str, Explanation] = {
         " those processes may wait.",
     ),
     "supervisors_silent": _failed(
-        "A supervisor did not answer within five seconds. It may have processes that the update would not find: they"
-        " would meet the new code with their old state. On the way back this stops nothing: there such processes"
-        " are found by what they run.",
+        "A supervisor, or an event manager, did not answer within five seconds. It may have processes, or handlers,"
+        " that the update would not find: they would meet the new code with their old state. On the way back this"
+        " stops nothing: there such processes are found by what they run.",
         _UNDONE,
         "Look what the supervisor waits for (a child that takes long to start, most often), then upgrade again.",
     ),

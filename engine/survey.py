@@ -13,7 +13,7 @@ import msgspec
 from engine.changes import Changes
 from engine.errors import BadRelease, BadRequest, UnfitNode
 from engine.incarnation import observation
-from engine.node.door import HeldFuns, ModuleUsers
+from engine.node.door import HeldFuns, ModuleUsers, ProcessSeen
 from engine.node.errors import CallTimedOut, RemoteException
 from engine.plan import ResolvedHop, differing_parts, plan_id, planned_steps, recorded_steps
 from engine.prospect import Prospect
@@ -24,7 +24,7 @@ from engine.release.catalog import catalog_folders, read_catalog
 from engine.release.comparison import Comparison, compare_trees
 from engine.release.compatibility import Check, check_trees, check_versions, require
 from engine.release.findings import judge, require_safe
-from engine.release.hop import Hop
+from engine.release.hop import Hop, Update
 from engine.release.marker import read_marker
 from engine.release.rehearsal import rehearse
 from engine.release.resolution import Resolution, resolve
@@ -58,6 +58,12 @@ class ProcessesSuspended(UnfitNode):
     """Somebody has suspended processes in the node already."""
 
     name = "processes_suspended"
+
+
+class SupervisorsSilent(UnfitNode):
+    """A supervisor did not answer, twice: it may have processes that an update of the hop would not find."""
+
+    name = "supervisors_silent"
 
 
 class ScriptRaised(BadRelease):
@@ -110,6 +116,7 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     comparison = compare_trees(live, target)
     held = _held_funs(run, _replaced(resolution, loaded))
     users = _users(run, comparison, resolution)
+    _check_supervisors_answer(run, hop, users)
     prospect = _looked_ahead(
         run,
         checks,
@@ -198,6 +205,26 @@ def _users(run: Run, comparison: Comparison, resolution: Resolution) -> dict[str
     """The live processes of each module that may have some: not only the hop's, for a process may hold values of
     a module that it merely calls."""
     return run.node.module_users(sorted({*resolution.becomes_live(), *comparison.process_modules}))
+
+
+def _check_supervisors_answer(run: Run, hop: Hop, users: Mapping[str, ModuleUsers]) -> None:
+    """Refuse what the agent would refuse once the upgrade runs, in its words; one that answers late does answer."""
+    updated = sorted({i.module for i in hop.instructions if isinstance(i, Update)})
+    if not _silent(users, updated):
+        return
+    again = _silent(run.node.module_users(updated), updated)
+    silent = [each for each in _silent(users, updated) if each in again]
+    if silent:
+        shown = "; ".join(f"{each.pid} {each.name}" for each in silent[:10])
+        raise SupervisorsSilent(
+            f"{len(silent)} supervisors did not answer: {shown}.",
+            next="Look what the supervisor waits for (a child that takes long to start, most often), then upgrade "
+            "again.",
+        )
+
+
+def _silent(users: Mapping[str, ModuleUsers], modules: list[str]) -> tuple[ProcessSeen, ...]:
+    return tuple(dict.fromkeys(each for module in modules for each in users[module].silent))
 
 
 def _out_of_reach(run: Run, users: Mapping[str, ModuleUsers]) -> dict[str, tuple[str, ...]]:

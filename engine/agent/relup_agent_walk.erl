@@ -9,7 +9,7 @@
 -export([users/1, strays/2, parent/1, birth/1, in_old_code/1, suspended/0, is_suspended/1, seen/1, name/1, clients/1]).
 
 %% [{Pid, Module}] of every supervised process whose callback module is one of Modules, the supervisors right
-%% above them, and the supervisors that did not answer.
+%% above them, and the supervisors (and event managers, whose handlers are users) that did not answer.
 users(Modules) ->
     Wanted = maps:from_list([{M, true} || M <- Modules]),
     Tops = [top(App) || {App, _, _} <- application:which_applications()],
@@ -39,21 +39,27 @@ tree(Top, Wanted, Seen) ->
     end.
 
 %% What answers with no list is no supervisor, whatever its specification says.
-walk(Supervisor, Wanted, {Found, Parents, Silent} = Seen) ->
+walk(Supervisor, Wanted, Seen) ->
     try gen_server:call(Supervisor, which_children, 5000) of
         Children when is_list(Children) ->
             lists:foldl(fun(Child, Acc) -> child(Child, Supervisor, Wanted, Acc) end, Seen, Children);
         _ ->
             Seen
     catch
-        exit:{timeout, _} -> {Found, Parents, [Supervisor | Silent]};
+        exit:{timeout, _} -> unheard(Supervisor, Seen);
         _:_ -> Seen
     end.
+
+unheard(Pid, {Found, Parents, Silent}) ->
+    {Found, Parents, [Pid | Silent]}.
 
 child({_, Pid, supervisor, Modules}, Parent, Wanted, Seen) when is_pid(Pid) ->
     walk(Pid, Wanted, noted(Pid, supervisor_modules(Pid, Modules), Parent, Wanted, Seen));
 child({_, Pid, _, dynamic}, Parent, Wanted, Seen) when is_pid(Pid) ->
-    noted(Pid, dynamic_modules(Pid), Parent, Wanted, Seen);
+    case dynamic_modules(Pid) of
+        silent -> unheard(Pid, Seen);
+        Modules -> noted(Pid, Modules, Parent, Wanted, Seen)
+    end;
 child({_, Pid, _, Modules}, Parent, Wanted, Seen) when is_pid(Pid), is_list(Modules) ->
     noted(Pid, Modules, Parent, Wanted, Seen);
 child(_, _, _, Seen) ->
@@ -85,6 +91,7 @@ dynamic_modules(Pid) ->
             try gen:call(Pid, self(), get_modules, 5000) of
                 {ok, Modules} -> Modules
             catch
+                exit:timeout -> silent;
                 _:_ -> []
             end;
         {Module, _, _} ->

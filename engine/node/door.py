@@ -61,11 +61,13 @@ class ModuleUsers(Frozen, frozen=True):
     """Processes whose callback module is the module: what an update of it will suspend.
 
     `unsupervised` run the module but hang under no supervisor that answers: an update cannot reach them. Who
-    merely calls a function of the module is not among them.
+    merely calls a function of the module is not among them. `silent` are the supervisors of the whole node that
+    did not answer: they may have more, and an update is refused for them.
     """
 
     supervised: int
     unsupervised: tuple[ProcessSeen, ...] = ()
+    silent: tuple[ProcessSeen, ...] = ()
 
 
 class HeldFun(Frozen, frozen=True):

@@ -107,10 +107,11 @@ SUSPENDED = INTERPRET + "Run(seen, [Run(suspended, [])])."
 MODULE_USERS = (
     INTERPRET
     + """
-{Users, _, _} = Run(users, [Existing(Names)]),
+{Users, _, Silent} = Run(users, [Existing(Names)]),
 Strays = Run(strays, [Existing(Names), [Pid || {Pid, _} <- Users]]),
 Counted = lists:foldl(fun({_, M}, Counts) -> maps:update_with(M, fun(N) -> N + 1 end, 1, Counts) end, #{}, Users),
-{[{atom_to_binary(M, utf8), N} || {M, N} <- maps:to_list(Counted)], Run(seen, [Strays])}.
+{[{atom_to_binary(M, utf8), N} || {M, N} <- maps:to_list(Counted)], Run(seen, [Strays]),
+    Run(seen, [[{Pid, supervisor} || Pid <- Silent]])}.
 """
 )
 

@@ -77,13 +77,14 @@ class Vm:
 
     def module_users(self, modules: Iterable[str]) -> dict[str, door.ModuleUsers]:
         asked = list(modules)
-        counts, strays = self._walk(expressions.MODULE_USERS, Names=_names(asked))
+        counts, strays, unanswering = self._walk(expressions.MODULE_USERS, Names=_names(asked))
         supervised = {name.decode(): count for name, count in counts}
-        unsupervised = _seen(strays)
+        unsupervised, silent = _seen(strays), _seen(unanswering)
         return {
             module: door.ModuleUsers(
                 supervised=supervised.get(module, 0),
                 unsupervised=tuple(process for process in unsupervised if process.module == module),
+                silent=silent,
             )
             for module in asked
         }

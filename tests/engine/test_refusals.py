@@ -232,6 +232,15 @@ def somebody_is_suspended(bench: Bench) -> Arranged:
     return Arranged(bench.package(), undo=lambda: bench.node.eval("sys:resume(emqx_retainer)"))
 
 
+def a_supervisor_is_busy(bench: Bench) -> Arranged:
+    """With whatever it does for longer than anybody waits; it has no process that the hop updates."""
+    bench.node.eval(
+        "spawn(fun() -> sys:replace_state(emqx_retainer_sup, fun(S) -> receive go_on -> S end end, infinity) end),"
+        " timer:sleep(100)"
+    )
+    return Arranged(bench.package(), undo=lambda: bench.node.eval("emqx_retainer_sup ! go_on"))
+
+
 def connection_without_a_supervisor(bench: Bench) -> Arranged:
     bench.node.eval(
         "spawn(fun() -> {ok, P} = emqx_connection:start_link(undefined), register(stray, P),"
@@ -330,6 +339,9 @@ CASES = {
     "no callback module": Case("post_upgrade_module_not_loaded", RELEASE, callback_module_is_not_loaded),
     "patches present": Case("patches_dir_not_empty", REQUEST, with_patches, "emqx_broker.beam"),
     "somebody is suspended": Case("processes_suspended", UNFIT, somebody_is_suspended, "emqx_retainer"),
+    "a supervisor does not answer": Case(
+        "supervisors_silent", UNFIT, a_supervisor_is_busy, "1 supervisors did not answer: <"
+    ),
     "an update cannot reach a process": Case(
         "unsafe_hop", RELEASE, connection_without_a_supervisor, "process_out_of_reach:emqx_connection"
     ),

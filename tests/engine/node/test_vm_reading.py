@@ -133,6 +133,21 @@ def test_a_gen_event_is_asked_for_its_handlers(node: BareNode, vm: Vm) -> None:
     assert vm.module_users(["listener"])["listener"].supervised == 1
 
 
+def test_who_would_list_others_and_does_not_answer_is_told(node: BareNode, vm: Vm) -> None:
+    """A supervisor, and an event manager, whose handlers are its own to name; all others are listed as ever."""
+    node.eval("probe_sup:start_counters(3), ok = gen_event:add_handler(probe_events, listener, [])")
+    assert vm.module_users(["counter"])["counter"].silent == ()
+    node.eval(
+        "[spawn(fun() -> sys:replace_state(Name, fun(S) -> receive go_on -> S end end, infinity) end)"
+        " || Name <- [other_sup, probe_events]], timer:sleep(100)"
+    )
+    found = vm.module_users(["counter"])["counter"]
+    assert found.supervised == 3
+    assert sorted(process.name for process in found.silent) == ["other_sup", "probe_events"]
+    node.eval("[Name ! go_on || Name <- [other_sup, probe_events]]")
+    assert vm.module_users(["counter"])["counter"].silent == ()
+
+
 def test_a_supervisor_whose_children_die_meanwhile_is_walked_on(node: BareNode, vm: Vm) -> None:
     """The walk does not stumble over children that end under it."""
     node.eval(
