@@ -307,3 +307,41 @@ def test_an_environment_whose_packages_could_not_be_fetched_is_gone_on_with(with
     (with_venv.folder / "checkout" / ".venv" / ".ready").unlink()
     assert with_venv.set_up("venv", VERSION="Python 3.11.2").returncode == 0
     assert times_made(with_venv) == 1
+
+
+# ---------------------------------------------------------------- who calls it
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "bench", "wheel", "demo-node"])
+def test_every_target_sets_the_machine_up_and_then_the_environment(target: str) -> None:
+    """Somebody who has cloned the repository types one word."""
+    plan = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", target],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second, *rest = plan.stdout.splitlines()
+    assert [first, second] == ["tools/set-up machine", "tools/set-up venv"]
+    assert rest
+
+
+CI_TARGETS = ["venv", "lint", "wheel", "demo", "test"]
+
+
+@pytest.mark.parametrize("failing", [None, *CI_TARGETS])
+def test_ci_does_everything_and_stops_at_the_first_failure(machine: Machine, failing: str | None) -> None:
+    """Set-up, ruff and mypy, the wheel in a fresh environment, the demo, all tests: a red one is a red run."""
+    script = f'echo "$2" >>"$CALLS"; [ "$2" != "{failing}" ]\n'
+    machine.has("make", script)
+    done = subprocess.run(
+        [str(HOUSE / ".ci" / "run")],
+        env={"PATH": f"{machine.bin}:{os.environ['PATH']}", "CALLS": str(machine.folder / "calls")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = CI_TARGETS.index(failing) + 1 if failing else len(CI_TARGETS)
+    assert machine.calls == CI_TARGETS[:last]
+    assert (done.returncode == 0) == (failing is None)
