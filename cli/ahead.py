@@ -11,7 +11,7 @@ ROOMS = ("cli", "engine", "journal", "projections")
 OUTSIDE = (
     *("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.unicode_escape"),
     *("shutil", "ssl", "subprocess", "tempfile", "traceback"),
-    *("psutil", "rich.console", "rich.progress"),
+    *("psutil", "rich.console", "rich.progress", "rich.table"),
 )
 """What the rooms, or the libraries behind them, import only when it is needed."""
 

@@ -1,7 +1,7 @@
 """What the engine is doing, on stderr: a bar per phase on a terminal, else one plain line per phase.
 
 It listens at `engine.progress.Progress` and decides nothing. rich is imported only when a terminal shows
-bars. `--json` does not silence it, since stdout stays clean; `--quiet` does.
+bars. `--json` does not silence it, since stdout stays clean.
 """
 
 import os
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _KIB = 1024
+_BAR_WIDTH = 40
+_SHORTEST_BAR = 4
+_WIDTH_OF_WORDS = 76
+"""Of what stands beside the bar: the longest phase, its amount and its time. They are not cut off for a bar."""
 
 
 def amount(done: int, total: int | None, unit: str) -> str:
@@ -69,17 +73,21 @@ class BarProgress:
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
-        self._bars: Bars = Bars(
+        console = Console(file=stream, highlight=False)
+        columns: list[ProgressColumn] = [
             SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False)),
+            BarColumn(bar_width=min(_BAR_WIDTH, console.width - _WIDTH_OF_WORDS)),
             TextColumn("{task.fields[amount]}", markup=False),
             TimeElapsedColumn(),
-            console=Console(file=stream, highlight=False),
-        )
+        ]
+        if console.width < _WIDTH_OF_WORDS + _SHORTEST_BAR:
+            del columns[2]
+        self._bars: Bars = Bars(*columns, console=console)
         self._task: TaskID | None = None
         self._total: int | None = None
         self._unit = ""

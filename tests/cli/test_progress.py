@@ -28,7 +28,7 @@ print("answer")
 """
 
 
-def run_on_a_terminal(story: str) -> tuple[str, str]:
+def run_on_a_terminal(story: str, *, columns: int = 100) -> tuple[str, str]:
     """(what a terminal on stderr shows, stdout) of a Python program, however it ends."""
     main, side = pty.openpty()
     shown_bytes: list[bytes] = []
@@ -42,7 +42,7 @@ def run_on_a_terminal(story: str) -> tuple[str, str]:
 
     reader = Thread(target=read, daemon=True)
     reader.start()
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
     environ.pop("NO_COLOR", None)
     try:
         done = subprocess.run(
@@ -71,6 +71,27 @@ def test_a_terminal_shows_a_bar_per_phase_with_its_amount_and_time() -> None:
     assert "two modules are live already" in screen
     assert "make \\x1b[2Jpermanent" in screen
     assert screen.endswith("\n") or "\x1b[?25h" in screen, "the cursor is shown again"
+
+
+LONG = """
+import sys
+from cli.progress import shown
+with shown(sys.stderr) as progress:
+    progress.step("check the target against the node")
+    progress.step("deploy target", total=494, unit="files and folders")
+    progress.reached(494)
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_narrow_terminal_gives_up_the_bar_before_the_words(columns: int) -> None:
+    """What is done, how much of it and how long it took are whole."""
+    screen, _ = run_on_a_terminal(LONG, columns=columns)
+    assert "494 of 494 files and folders" in screen
+    assert "0:00:00" in screen
+    assert "✓" in screen
+    assert "…" not in screen
+    assert ("━" in screen) == (columns == 80)
 
 
 def test_a_terminal_gets_its_cursor_back_when_a_phase_fails() -> None:
