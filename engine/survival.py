@@ -8,9 +8,9 @@ from journal.events import EndedProcess
 
 KILLED = "killed: "
 """Begins the reason the agent gives for a process it ended because it ran old code: --kill-blockers asked."""
-_LEFT = ("normal", "shutdown", "noproc")
+_LEFT = ("normal", "shutdown")
 _LEFT_BECAUSE = "{shutdown,"
-"""How a connection ends that was closed; `noproc` is one that had ended before it was watched."""
+"""How a connection ends that was closed."""
 
 
 def lost_connections(ended: Iterable[EndedProcess], *, killed_too: bool) -> list[EndedProcess]:

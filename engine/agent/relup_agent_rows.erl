@@ -280,14 +280,14 @@ number(Pid, Low, High, #rows{pids = Pids} = Rows) when Low =< High ->
 number(Pid, _, _, #rows{pids = Pids, sorted = Sorted} = Rows) ->
     [N || N <- lists:seq(Sorted + 1, count(Rows)), element(N, Pids) =:= Pid].
 
-%% Who was gone before it was watched, and had been asked nothing, left by itself.
+%% Who was gone before it was watched, and had been asked nothing, left by itself. Of whom the death is written
+%% down, a later hand hears only that it is no process.
 gone(N, Reason, Rows) ->
     Before = get(N, motion(), Rows),
     set(N, motion(), motion(gone), Rows),
-    case {Reason, motion(running)} of
-        {noproc, Before} -> ok;
-        _ -> ets:insert(relup_agent_record, {{ended, N}, relup_agent_load:text("~tP", [Reason, 20])})
-    end,
+    Before =:= motion(gone) orelse
+        (Reason =:= noproc andalso Before =:= motion(running)) orelse
+        ets:insert(relup_agent_record, {{ended, N}, relup_agent_load:text("~tP", [Reason, 20])}),
     paid(N, Rows).
 
 %% A process that does not come back from its code_change can be resumed in neither code.

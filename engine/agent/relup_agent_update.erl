@@ -54,7 +54,7 @@ continue(unswitching, #{old := Old} = Order) ->
         false -> revert(Order)
     end;
 continue(forward, Order) -> forward(Order);
-continue(downing, Order) -> take_down(Order);
+continue(downing, Order) -> take_down_again(Order);
 continue(switching, #{direction := down, module := Target} = Order) ->
     case is_live(Target) of
         true -> end_done(Order);
@@ -255,6 +255,12 @@ take_down(#{rows := Rows} = Order) ->
         [] -> take_newcomers_down(Order);
         _ -> up_again(Order, code_change_failed, failure_text(Order))
     end.
+
+%% The dead hand may have written a newcomer down and not asked it to stop: it is none that would be found now. It
+%% is waited for with those who change.
+take_down_again(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
+    relup_agent_rows:ask_moving(suspend, suspend, [running], new, deadline(Timeout), Rows),
+    take_down(Order).
 
 take_newcomers_down(#{suspend_timeout_ms := Timeout} = Order) ->
     case relup_agent_newcomers:stop(new, deadline(Timeout), Order) of

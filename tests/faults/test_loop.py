@@ -192,7 +192,7 @@ def test_connections_that_the_hop_has_ended_undo_it(node: MemoryNode) -> None:
     require_one_release(node.vm, node.root, at_target=False)
 
 
-@pytest.mark.parametrize("reason", ["normal", "shutdown", "{shutdown,tcp_closed}", "noproc"])
+@pytest.mark.parametrize("reason", ["normal", "shutdown", "{shutdown,tcp_closed}"])
 def test_a_client_that_leaves_in_the_middle_of_a_hop_undoes_nothing(node: MemoryNode, reason: str) -> None:
     """Its connection was closed: the hop has not ended it, and not one is accepted to be lost."""
     losing_a_client_in(node.vm, door.ChangeCode, reason=reason)

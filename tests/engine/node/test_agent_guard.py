@@ -448,3 +448,45 @@ def test_a_blocker_that_was_killed_is_named_also_when_the_hand_dies_after_it(nod
         (killed.decode(), "killed: it ran old code of counter")
     ]
     assert versions(node) == {"v2"}
+
+
+def test_a_newcomer_that_a_dead_hand_had_written_down_and_not_stopped_goes_down_too(
+    node: BareNode, vm: Vm
+) -> None:
+    """The next hand does not take it for one that stands still: it would run the old code with the new state."""
+    assert isinstance(vm.perform(STEP, up(node)), StepDone)
+    late = node.eval("P = hd(probe_sup:counters()), ets:insert(trouble, {{down, P}, block}), P")
+    order = msgspec.structs.replace(
+        up(node), module=node.file("counter", "v1"), old=node.file("counter", "v2"), direction="down"
+    )
+    rollback = WatchedOrder(vm, THIRD, order)
+    until(lambda: stage(node) == "downing" and standing_in(node, "counter", "trouble") == 1)
+    node.eval(
+        "[P] = probe_sup:start_counters(1), [Rows] = [M || M <- erlang:loaded(),"
+        ' lists:prefix("relup_agent_rows", atom_to_list(M))], H = ets:lookup_element(relup_agent_record, hand, 2),'
+        " erlang:suspend_process(H), Rows:more([P], new, ets:lookup_element(relup_agent_record, rows, 2)),"
+        " exit(H, kill)"
+    )
+    node.eval("P ! go_on", P=late)
+    report = rollback.report()
+    assert isinstance(report, StepDone), report
+    assert (report.processes, report.ended) == (COUNT + 1, ())
+    assert versions(node) == {"v1"}
+    assert vm.suspended() == ()
+
+
+def test_the_reason_of_a_death_is_told_also_by_a_later_hand(node: BareNode, vm: Vm) -> None:
+    """All that a later hand can see is that there is no such process; what the first one saw is kept."""
+    late = blocked(node)
+    dead = node.eval("P = lists:last(probe_sup:counters()), ets:insert(trouble, {{up, P}, die}), P")
+    update = WatchedOrder(vm, STEP, up(node))
+    until(lambda: stage(node) == "changing" and node.eval("is_process_alive(P)", P=dead) == "false")
+    until(lambda: node.eval("ets:match(relup_agent_record, {{ended, '_'}, '$1'})") != [])
+    before = member(node, "hand")
+    kill(node, "hand")
+    until(lambda: member(node, "hand") != before)
+    node.eval("P ! go_on", P=late)
+    report = update.report()
+    assert isinstance(report, StepDone), report
+    assert [ended.reason for ended in report.ended] == ["killed"]
+    assert versions(node) == {"v2"}
