@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from cli.output import is_plain, printable
-from engine.progress import Progress, Silent
+from engine.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -129,13 +129,8 @@ class BarProgress:
 
 
 @contextmanager
-def shown(
-    stream: TextIO, *, quiet: bool = False, environ: Mapping[str, str] = os.environ
-) -> Iterator[Progress]:
+def shown(stream: TextIO, *, environ: Mapping[str, str] = os.environ) -> Iterator[Progress]:
     """Progress for the length of a command; the last phase is ended, well or not, on the way out."""
-    if quiet:
-        yield Silent()
-        return
     progress = PlainProgress(stream) if is_plain(stream, environ) else BarProgress(stream)
     try:
         yield progress

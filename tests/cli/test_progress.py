@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal, one line per phase elsewhere, silence with --quiet."""
+"""Progress on stderr: bars on a terminal, one line per phase elsewhere."""
 
 import io
 import os
@@ -146,15 +146,6 @@ def test_an_error_ends_the_phase_as_stopped() -> None:
     with pytest.raises(KeyError):
         fails()
     assert stream.getvalue().startswith("change code: stopped after")
-
-
-def test_quiet_says_nothing() -> None:
-    """--quiet is for those who read only the answer."""
-    stream = io.StringIO()
-    with shown(stream, quiet=True) as progress:
-        progress.step("change code", total=2, unit="processes")
-        progress.note("x")
-    assert stream.getvalue() == ""
 
 
 @pytest.mark.parametrize(
