@@ -9,13 +9,7 @@ import os
 import sys
 from typing import Any, TextIO, cast
 
-from engine.errors import RelupError
-
-
-class AnswerLost(RelupError):
-    """The answer could not be written to stdout: a full disk, most of the time. What was asked for is done."""
-
-    name = "answer_lost"
+from engine.errors import AnswerLost
 
 
 class Unfailing:

@@ -118,3 +118,9 @@ class Interrupted(RelupError):
     """The operator stopped the upgrade; the old release runs."""
 
     name = "interrupted"
+
+
+class AnswerLost(RelupError):
+    """The answer could not be written to stdout: a full disk, most of the time. What was asked for is done."""
+
+    name = "answer_lost"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import engine
 import journal
 from engine.errors import (
+    AnswerLost,
     BadPlace,
     BadRelease,
     BadRequest,
@@ -96,6 +97,11 @@ _BLAME: tuple[tuple[ErrorClass, str, str], ...] = (
         "Read why with 'relup logs'.",
     ),
     (Interrupted, "The old release, whole: every step was undone.", "Run it again when it suits you."),
+    (
+        AnswerLost,
+        "What it ran when the command ended, which did all that was asked for.",
+        "Free some space where stdout goes; 'relup status' and 'relup logs' say again what was done.",
+    ),
     (
         RelupError,
         "Unknown to the command that failed; 'relup status' asks the node.",

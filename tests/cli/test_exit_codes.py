@@ -12,6 +12,7 @@ import engine
 import journal
 from cli.exit_codes import BUG, CODES, INTERRUPTED, exit_code
 from engine.errors import (
+    AnswerLost,
     BetweenReleases,
     Busy,
     Differs,
@@ -37,6 +38,7 @@ FAMILIES: dict[type[Exception], range] = {
     Busy: range(60, 61),
     Interrupted: range(INTERRUPTED, INTERRUPTED + 1),
     JournalFull: range(10, 20),
+    AnswerLost: range(BUG, BUG + 1),
 }
 """What the manual promises of each family; the most special one holds."""
 
