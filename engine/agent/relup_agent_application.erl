@@ -46,15 +46,9 @@ stop(Application, Spec, Files, Remove, #{timeout_ms := Timeout} = Options, Tell)
         Stopped when Stopped =:= ok; Stopped =:= {error, {not_started, Application}} ->
             replace(Application, Old, Spec, Files, Remove, Options, Tell);
         Failure ->
-            not_done(
-                failed_to_stop_app,
-                relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]),
-                is_running(Application)
-            )
+            %% The stop goes on without us: whether it still runs says nothing.
+            not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), false)
     end.
-
-is_running(Application) ->
-    is_pid(application_controller:get_master(Application)).
 
 old_spec(Application) ->
     case application:get_all_key(Application) of
