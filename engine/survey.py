@@ -165,10 +165,12 @@ def _value_of_script(run: Run, text: str) -> Term:
 
 
 def _checks(run: Run, *, live: ReleaseTree, target: ReleaseTree, marker: str | None) -> tuple[Check, ...]:
-    pending = parse_version(marker) if marker else None
+    node = run.node.observe()
+    has_booted_it = marker is not None and Path(node.boot_tree) == run.house.place.tree(marker)
+    pending = parse_version(marker) if marker and not has_booted_it else None
     return (
         check_versions(live=live.version, target=target.version, pending=pending),
-        *check_trees(live=live, target=target, otp_release=run.node.observe().otp_release),
+        *check_trees(live=live, target=target, otp_release=node.otp_release),
     )
 
 

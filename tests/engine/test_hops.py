@@ -137,6 +137,17 @@ def test_two_hops_with_a_restart_between(node: NodeFactory, releases: Built) -> 
     assert_runs(running, "5.10.6", built=releases, connections=0)
 
 
+def test_a_target_that_was_booted_is_not_pending_any_more(node: NodeFactory, releases: Built) -> None:
+    """The node runs it: nobody is told to restart into it."""
+    running = node()
+    scene = Scene(node=running, catalog=releases.catalog)
+    scene.upgrade(releases.tarball("5.10.5"))
+    running.restart()
+    with pytest.raises(RelupError) as refused:
+        scene.upgrade(releases.tarball("5.10.5"))
+    assert refused.value.name == "already_upgraded_to_target_vsn"
+
+
 def test_two_hops_are_undone_one_after_the_other(node: NodeFactory, releases: Built) -> None:
     """Each rollback leads to the release before, under clients; what is left stands and can be read back."""
     running = node()
