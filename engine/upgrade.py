@@ -18,11 +18,12 @@ from engine.options import Options
 from engine.prospect import Prospect
 from engine.readback import counted_connections
 from engine.release.package import Package
+from engine.release.unpack import interrupted_while
 from engine.reserve import journal_need_of
 from engine.rollback import RECOVER, UNCHANGED, between_releases, roll_back, undoing_when_unwritable
 from engine.run import House, Run, failure_of, leaving
 from engine.settle import walk_to_an_end
-from engine.staging import discard_staging, tidy
+from engine.staging import asked_to_stop, discard_staging, tidy
 from engine.state import UpgradeState, next_state
 from engine.steps import PREPARATION
 from engine.survey import UpgradeOpen, check_patches, surveyed
@@ -139,6 +140,8 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
             for number, step in enumerate(PREPARATION, start=1):
                 run.walk(number, step, "do", act_for(run, number, step, "do", package=package))
         resolved, run.prospect = surveyed(run)
+        if asked_to_stop(run):
+            raise interrupted_while("making the plan")
         _warn_of_kills(run, run.prospect)
         run.house.journal.reserve(journal_need_of(resolved))
         run.record(resolved)

@@ -700,4 +700,25 @@ GUARDS = (
         becomes="    if False:\n",
         tests=(_TYPED,),
     ),
+    Guard(
+        keeps="who asked to stop while a plan is made gets none",
+        file="engine/upgrade.py",
+        was='        if asked_to_stop(run):\n            raise interrupted_while("making the plan")\n',
+        becomes="",
+        tests=("tests/engine/test_stopped_planning.py",),
+    ),
+    Guard(
+        keeps="an application whose stop has begun is not said to run",
+        file="engine/agent/relup_agent_application.erl",
+        was="[Application, Failure, 30]), false)\n",
+        becomes="[Application, Failure, 30]), true)\n",
+        tests=("tests/engine/test_application_that_does_not_stop.py",),
+    ),
+    Guard(
+        keeps="a target that was booted is not pending any more",
+        file="engine/survey.py",
+        was="    pending = parse_version(marker) if marker and not has_booted_it else None\n",
+        becomes="    pending = parse_version(marker) if marker else None\n",
+        tests=("tests/engine/test_hops.py",),
+    ),
 )
