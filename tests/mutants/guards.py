@@ -710,8 +710,8 @@ GUARDS = (
     Guard(
         keeps="an application whose stop has begun is not said to run",
         file="engine/agent/relup_agent_application.erl",
-        was="[Application, Failure, 30]), false)\n",
-        becomes="[Application, Failure, 30]), true)\n",
+        was='not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), false)',
+        becomes='not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), true)',
         tests=("tests/engine/test_application_that_does_not_stop.py",),
     ),
     Guard(
