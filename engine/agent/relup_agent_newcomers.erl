@@ -26,15 +26,15 @@ known(#{rows := Rows}) ->
 
 hold(Rows) ->
     Parents = relup_agent_rows:still([running], Rows),
-    relup_agent_rows:ask(suspend, suspend, Parents, Rows),
-    relup_agent_rows:settle(200, Rows),
-    relup_agent_rows:excuse(Parents, Rows).
+    relup_agent_asking:ask(suspend, suspend, Parents, Rows),
+    relup_agent_asking:settle(200, Rows),
+    relup_agent_asking:excuse(Parents, Rows).
 
 %% Nobody waits for them: one that is busy reads it later.
 release(Rows) ->
     Parents = relup_agent_rows:still([suspended, suspending], Rows),
-    relup_agent_rows:ask(resume, resume, Parents, Rows),
-    relup_agent_rows:excuse(Parents, Rows).
+    relup_agent_asking:ask(resume, resume, Parents, Rows),
+    relup_agent_asking:excuse(Parents, Rows).
 
 rounds(0, _, _, Order) ->
     {ok, Order};
@@ -52,8 +52,9 @@ rounds(Tries, Shape, Deadline, #{known := Known, module := {Module, _, _}} = Ord
 join(Newcomers, Tries, Shape, Deadline, #{rows := Rows} = Order) ->
     case relup_agent_rows:more(Newcomers, Shape, Rows) of
         {More, Numbers} ->
-            relup_agent_rows:ask(suspend, suspend, Numbers, More),
-            case relup_agent_rows:settle_until(Deadline, More) of
+            relup_agent_asking:watch_these(Newcomers),
+            relup_agent_asking:ask(suspend, suspend, Numbers, More),
+            case relup_agent_asking:settle_until(Deadline, More) of
                 [] -> rounds(Tries - 1, Shape, Deadline, Order#{rows := More});
                 Left -> {late, text(Left, More), Order#{rows := More}}
             end;

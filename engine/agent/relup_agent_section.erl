@@ -73,7 +73,7 @@ keeping(Section, Hand, Guard, Rows) ->
     receive
         {{relup_answer, Section, Question, N, Pid}, Reply} ->
             Known = known(Rows),
-            tell(relup_agent_rows:record(Question, N, Pid, Reply, Known), Hand),
+            tell(relup_agent_answers:record(Question, N, Pid, Reply, Known), Hand),
             keeping(Section, Hand, Guard, Known);
         {relup_hand, New} ->
             New ! {accepted, self()},
@@ -112,7 +112,7 @@ succeed() ->
     write(keeper, self()),
     case value(report, none) of
         none ->
-            relup_agent_rows:ask_again(),
+            relup_agent_answers:ask_again(),
             keeping(value(section), value(hand, none), monitor(process, value(guard)), none);
         _ ->
             close()

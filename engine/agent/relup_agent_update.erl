@@ -15,7 +15,7 @@ run(Order, Nth, Tell) ->
 
 taken_up(Order, Nth, Tell) ->
     Rows = relup_agent_section:value(rows, none),
-    Rows =:= none orelse relup_agent_rows:watch(Rows),
+    Rows =:= none orelse relup_agent_asking:watch(Rows),
     Order#{nth => Nth, tell => Tell, rows => Rows}.
 
 %% One hand after the other has died at it. Who fits the code that runs goes on in it, who does not is ended:
@@ -28,7 +28,7 @@ free(#{rows := none}) ->
 free(#{rows := Rows, direction := Direction, module := Target} = Order) ->
     Misfit = misfit(Direction, is_live(Target)),
     pipelined(false),
-    relup_agent_rows:kill(relup_agent_rows:moving(suspended, Misfit, Rows), Rows),
+    relup_agent_asking:kill(relup_agent_rows:moving(suspended, Misfit, Rows), Rows),
     resume_all(Order),
     ended(Order).
 
@@ -114,7 +114,7 @@ clear(#{module := {Module, _, _}} = Order) ->
 gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
     case relup_agent_users:gather(Module, Direction) of
         {ok, Rows, Known} ->
-            relup_agent_rows:watch(Rows),
+            relup_agent_asking:watch(Rows),
             suspend(Order#{rows := Rows, known => Known});
         {not_done, Name, Text} -> untouched(Name, Text)
     end.
@@ -124,7 +124,7 @@ gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
 suspend(#{rows := Rows, suspend_timeout_ms := Timeout, direction := Direction} = Order) ->
     stage(suspending),
     process_flag(priority, high),
-    relup_agent_rows:mourn(Rows),
+    relup_agent_asking:mourn(Rows),
     Until = deadline(Timeout),
     case suspend_all(relup_agent_users:first_shape(Direction), Until, Rows) of
         [] when Direction =:= up -> close_and_switch(Until, Order);
@@ -134,8 +134,8 @@ suspend(#{rows := Rows, suspend_timeout_ms := Timeout, direction := Direction} =
 
 %% One deadline for all, the asking included. Gives the numbers of those who did not stop.
 suspend_all(Shape, Until, Rows) ->
-    relup_agent_rows:ask_moving(suspend, suspend, [running], Shape, Until, Rows),
-    relup_agent_rows:settle_until(Until, Rows).
+    relup_agent_asking:ask_moving(suspend, suspend, [running], Shape, Until, Rows),
+    relup_agent_asking:settle_until(Until, Rows).
 
 deadline(Timeout) ->
     erlang:monotonic_time(millisecond) + Timeout.
@@ -185,8 +185,8 @@ change(#{rows := Rows, tell := Tell} = Order) ->
 
 %% Asks those who were not asked yet, and waits for all; who does not come back is ended.
 change_all(Question, #{rows := Rows, change_timeout_ms := Timeout} = Order) ->
-    relup_agent_rows:ask_change(Question, request(Question, Order), shape_before(Question), Rows),
-    relup_agent_rows:stop_hung(relup_agent_rows:settle(Timeout, Rows), Rows).
+    relup_agent_asking:ask_change(Question, request(Question, Order), shape_before(Question), Rows),
+    relup_agent_asking:stop_hung(relup_agent_asking:settle(Timeout, Rows), Rows).
 
 shape_before(change) -> old;
 shape_before(down) -> new.
@@ -211,7 +211,7 @@ revert(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
         _ -> forward(Order)
     end.
 
-take_back(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
+take_back(#{suspend_timeout_ms := Timeout} = Order) ->
     change_all(down, Order),
     case relup_agent_newcomers:stop(new, deadline(Timeout), Order) of
         {ok, #{rows := All} = Closed} ->
@@ -239,16 +239,16 @@ forward(#{rows := Rows} = Order) ->
     pipelined(true),
     relup_agent_newcomers:release(Rows),
     Stuck = relup_agent_rows:failed(),
-    relup_agent_rows:kill([N || N <- Stuck, relup_agent_rows:is_shape(N, old, Rows)], Rows),
+    relup_agent_asking:kill([N || N <- Stuck, relup_agent_rows:is_shape(N, old, Rows)], Rows),
     change_all(change, Order),
-    relup_agent_rows:kill(relup_agent_rows:moving(suspended, old, Rows), Rows),
+    relup_agent_asking:kill(relup_agent_rows:moving(suspended, old, Rows), Rows),
     verdict({not_done, code_change_failed,
         relup_agent_load:text("~ts; the others could not be taken back, so they run the new code", [Text]), false}),
     end_resumed(Order).
 
 %% ---------------------------------------------------------------- down: change in the new code, then switch
 
-take_down(#{rows := Rows} = Order) ->
+take_down(Order) ->
     stage(downing),
     change_all(down, Order),
     case failures() of
@@ -259,12 +259,12 @@ take_down(#{rows := Rows} = Order) ->
 %% The dead hand may have written a newcomer down and not asked it to stop: it is none that would be found now. It
 %% is waited for with those who change.
 take_down_again(#{rows := Rows, suspend_timeout_ms := Timeout} = Order) ->
-    relup_agent_rows:ask_moving(suspend, suspend, [running], new, deadline(Timeout), Rows),
+    relup_agent_asking:ask_moving(suspend, suspend, [running], new, deadline(Timeout), Rows),
     take_down(Order).
 
 take_newcomers_down(#{suspend_timeout_ms := Timeout} = Order) ->
     case relup_agent_newcomers:stop(new, deadline(Timeout), Order) of
-        {ok, #{rows := Rows} = All} ->
+        {ok, All} ->
             change_all(down, All),
             case failures() of
                 [] -> switch_down(All);
@@ -289,7 +289,7 @@ up_again(#{rows := Rows} = Order, Name, Text) ->
     pipelined(false),
     relup_agent_newcomers:release(Rows),
     change_all(change, Order),
-    relup_agent_rows:kill(relup_agent_rows:moving(suspended, old, Rows), Rows),
+    relup_agent_asking:kill(relup_agent_rows:moving(suspended, old, Rows), Rows),
     verdict({not_done, Name, Text, true}),
     end_resumed(Order).
 
@@ -311,10 +311,10 @@ end_resumed(#{module := {Module, _, _}} = Order) ->
 resume_all(#{rows := Rows, nth := Nth}) ->
     pipelined(false),
     Late = relup_agent_rows:moving(suspending, Rows),
-    relup_agent_rows:ask_moving(resume, resume, [suspending, suspended, resuming], Rows),
-    relup_agent_rows:settle(patience(Late), Rows),
+    relup_agent_asking:ask_moving(resume, resume, [suspending, suspended, resuming], Rows),
+    relup_agent_asking:settle(patience(Late), Rows),
     Nth > 1 andalso resume_stopped(100, Rows),
-    relup_agent_rows:mourn(Rows).
+    relup_agent_asking:mourn(Rows).
 
 %% The resume of a late one waits behind its suspend; nobody waits for that.
 patience([]) -> 5000;
@@ -330,8 +330,8 @@ resume_stopped(Tries, Rows) ->
         [] ->
             ok;
         Stopped ->
-            relup_agent_rows:ask(resume, resume, Stopped, Rows),
-            relup_agent_rows:settle(100, Rows),
+            relup_agent_asking:ask(resume, resume, Stopped, Rows),
+            relup_agent_asking:settle(100, Rows),
             resume_stopped(Tries - 1, Rows)
     end.
 

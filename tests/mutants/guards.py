@@ -132,9 +132,9 @@ GUARDS = (
     ),
     Guard(
         keeps="the death of a process that joined late is known",
-        file="engine/agent/relup_agent_rows.erl",
-        was="            [monitor(process, Pid) || Pid <- Pids],\n            {More, Numbers};\n",
-        becomes="            {More, Numbers};\n",
+        file="engine/agent/relup_agent_newcomers.erl",
+        was="            relup_agent_asking:watch_these(Newcomers),\n",
+        becomes="",
         tests=(_NEWCOMERS,),
     ),
     Guard(
@@ -153,16 +153,16 @@ GUARDS = (
     ),
     Guard(
         keeps="who owes the answer to a change is not asked to change again",
-        file="engine/agent/relup_agent_rows.erl",
-        was=" andalso not owes_change(N, Rows) andalso not is_map_key",
-        becomes=" andalso not is_map_key",
+        file="engine/agent/relup_agent_asking.erl",
+        was="relup_agent_rows:owes_change(N, Rows) orelse is_map_key",
+        becomes="is_map_key",
         tests=(_AGENT, _UPDATE, _NEWCOMERS),
     ),
     Guard(
         keeps="who failed to change is not asked again",
-        file="engine/agent/relup_agent_rows.erl",
-        was=" andalso not is_map_key(N, Failed) end,\n",
-        becomes=" andalso is_map(Failed) end,\n",
+        file="engine/agent/relup_agent_asking.erl",
+        was=" orelse is_map_key(N, Failed) end,\n",
+        becomes=" orelse not is_map(Failed) end,\n",
         tests=(_AGENT, _UPDATE, _NEWCOMERS),
     ),
     Guard(
@@ -174,9 +174,9 @@ GUARDS = (
     ),
     Guard(
         keeps="the reason of a death is not lost with the hand that heard of it",
-        file="engine/agent/relup_agent_rows.erl",
-        was="    Before =:= motion(gone) orelse\n        (Reason",
-        becomes="    (Reason",
+        file="engine/agent/relup_agent_asking.erl",
+        was="    IsKnown orelse LeftByItself orelse\n",
+        becomes="    (IsKnown andalso false) orelse LeftByItself orelse\n",
         tests=(_AGENT,),
     ),
     Guard(
@@ -188,7 +188,7 @@ GUARDS = (
     ),
     Guard(
         keeps="the deadline of the suspends covers the asking",
-        file="engine/agent/relup_agent_rows.erl",
+        file="engine/agent/relup_agent_asking.erl",
         was="            after min(2, left_ms(Deadline)) -> ok\n",
         becomes="            after 2 -> ok\n",
         tests=(_UPDATE,),

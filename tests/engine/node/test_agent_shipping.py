@@ -1,6 +1,7 @@
 """How the agent gets into the VM: its source, its names, its compilers."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,18 @@ def test_forms_end_with_a_dot_at_the_end_of_a_line() -> None:
     assert forms("%% One.\n-module(m).\n\nf() ->\n    a.\n") == ("-module(m).", "f() ->\n    a.")
     with pytest.raises(AssertionError):
         forms("f() ->\n")
+
+
+def test_the_compiler_has_nothing_to_remark(tmp_path: Path) -> None:
+    """No variable, function or clause of the agent is there for nothing."""
+    sources = sorted((Path(__file__).parents[3] / "engine" / "agent").glob("*.erl"))
+    done = subprocess.run(
+        ["erlc", "-Wall", "-Werror", "-o", str(tmp_path), *map(str, sources)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("module", [WALK, HELD_FUNS])
