@@ -5,7 +5,7 @@
 
 -module(relup_agent_asking).
 
--export([ask/4, ask_moving/4, ask_moving/6, ask_change/4, send/5, settle/2, settle_until/2, excuse/2]).
+-export([ask/4, ask_moving/4, ask_moving/6, ask_change/5, send/5, settle/2, settle_until/2, excuse/2]).
 -export([watch/1, watch_these/1, mourn/1, stop_hung/2, kill/2]).
 
 %% ---------------------------------------------------------------- asking
@@ -25,25 +25,30 @@ ask(Question, Request, Numbers, Rows) ->
 %% all of them would be made, and moved by the garbage collector, while they stand still. Behind the deadline
 %% (monotonic milliseconds) nothing is waited for any more.
 ask_moving(Question, Request, Motions, Rows) ->
-    ask_from(1, Question, Request, relup_agent_rows:in_motion(Motions, Rows), infinity, Rows).
+    ask_from(1, {Question, Request}, relup_agent_rows:in_motion(Motions, Rows), infinity, fun silent/1, Rows).
 
 ask_moving(Question, Request, Motions, Shape, Deadline, Rows) ->
-    ask_from(1, Question, Request, relup_agent_rows:in_motion(Motions, Shape, Rows), Deadline, Rows).
+    ask_from(1, {Question, Request}, relup_agent_rows:in_motion(Motions, Shape, Rows), Deadline, fun silent/1, Rows).
 
-%% Asks all suspended ones in this shape to change it, but those who failed in it or were asked already.
-ask_change(Question, Request, Shape, Rows) ->
+%% Asks all suspended ones in this shape to change it, but those who failed in it or were asked already. Tell hears
+%% how many rows are about done with.
+ask_change(Question, Request, Shape, Tell, Rows) ->
     Failed = maps:from_list([{N, true} || N <- relup_agent_rows:failed()]),
     IsInShape = relup_agent_rows:in_motion([suspended], Shape, Rows),
     IsAsked = fun(N) -> relup_agent_rows:owes_change(N, Rows) orelse is_map_key(N, Failed) end,
-    ask_from(1, Question, Request, fun(N) -> IsInShape(N) andalso not IsAsked(N) end, infinity, Rows).
+    ask_from(1, {Question, Request}, fun(N) -> IsInShape(N) andalso not IsAsked(N) end, infinity, Tell, Rows).
 
-ask_from(N, Question, Request, Is, Deadline, Rows) ->
+silent(_) ->
+    ok.
+
+ask_from(N, What, Is, Deadline, Tell, Rows) ->
     case N =< relup_agent_rows:count(Rows) of
         true ->
             Before = relup_agent_rows:pending(Rows),
-            Next = ask_some(portion(), N, Question, Request, Is, Rows),
+            Next = ask_some(portion(), N, What, Is, Rows),
             half_answered(Before + portion() div 2, Deadline, Rows),
-            ask_from(Next, Question, Request, Is, Deadline, Rows);
+            Tell(max(0, Next - 1 - portion())),
+            ask_from(Next, What, Is, Deadline, Tell, Rows);
         false ->
             ok
     end.
@@ -51,15 +56,15 @@ ask_from(N, Question, Request, Is, Deadline, Rows) ->
 portion() -> 64.
 
 %% Gives the number after the last one looked at.
-ask_some(Left, N, Question, Request, Is, Rows) ->
+ask_some(Left, N, {Question, Request} = What, Is, Rows) ->
     case Left > 0 andalso N =< relup_agent_rows:count(Rows) of
         true ->
             case Is(N) of
                 true ->
                     ask_one(Question, Request, N, Rows),
-                    ask_some(Left - 1, N + 1, Question, Request, Is, Rows);
+                    ask_some(Left - 1, N + 1, What, Is, Rows);
                 false ->
-                    ask_some(Left, N + 1, Question, Request, Is, Rows)
+                    ask_some(Left, N + 1, What, Is, Rows)
             end;
         false ->
             N

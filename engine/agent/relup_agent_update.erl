@@ -30,7 +30,7 @@ free(#{rows := Rows, direction := Direction, module := Target} = Order) ->
     pipelined(false),
     relup_agent_asking:kill(relup_agent_rows:moving(suspended, Misfit, Rows), Rows),
     resume_all(Order),
-    ended(Order).
+    relup_agent_outcome:ended(Order).
 
 misfit(up, true) -> old;
 misfit(up, false) -> new;
@@ -50,7 +50,7 @@ continue(changing, Order) -> change(Order);
 continue(reverting, Order) -> revert(Order);
 continue(unswitching, #{old := Old} = Order) ->
     case is_live(Old) of
-        true -> back_off(Order, code_change_failed, failure_text(Order));
+        true -> back_off(Order, code_change_failed, relup_agent_outcome:failure_text(Order));
         false -> revert(Order)
     end;
 continue(forward, Order) -> forward(Order);
@@ -83,7 +83,7 @@ prepare(#{module := Target, old := Old, direction := Direction} = Order, Live) -
             relup_agent_section:write(ready_old, ReadyOld),
             clear(Order);
         {not_done, Name, Text} ->
-            untouched(Name, Text)
+            relup_agent_outcome:untouched(Name, Text)
     end.
 
 ready_both(Target, Old, Direction, Live) ->
@@ -108,7 +108,7 @@ clear(#{module := {Module, _, _}} = Order) ->
             relup_agent_section:write(killed, relup_agent_section:value(killed, []) ++ Killed),
             gather(Order);
         {not_done, Name, Text} ->
-            untouched(Name, Text)
+            relup_agent_outcome:untouched(Name, Text)
     end.
 
 gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
@@ -116,7 +116,7 @@ gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
         {ok, Rows, Known} ->
             relup_agent_asking:watch(Rows),
             suspend(Order#{rows := Rows, known => Known});
-        {not_done, Name, Text} -> untouched(Name, Text)
+        {not_done, Name, Text} -> relup_agent_outcome:untouched(Name, Text)
     end.
 
 %% ---------------------------------------------------------------- suspending
@@ -185,8 +185,13 @@ change(#{rows := Rows, tell := Tell} = Order) ->
 
 %% Asks those who were not asked yet, and waits for all; who does not come back is ended.
 change_all(Question, #{rows := Rows, change_timeout_ms := Timeout} = Order) ->
-    relup_agent_asking:ask_change(Question, request(Question, Order), shape_before(Question), Rows),
+    relup_agent_asking:ask_change(Question, request(Question, Order), shape_before(Question), telling(Order), Rows),
     relup_agent_asking:stop_hung(relup_agent_asking:settle(Timeout, Rows), Rows).
+
+%% Of the users, while they change: nobody else is told of.
+telling(#{rows := Rows, tell := Tell}) ->
+    Users = relup_agent_rows:users(Rows),
+    fun(Done) -> Tell(min(Done, Users), Users) end.
 
 shape_before(change) -> old;
 shape_before(down) -> new.
@@ -228,14 +233,14 @@ unswitch(#{module := {Module, _, _}} = Order) ->
     stage(unswitching),
     Cleared = relup_agent_slot:clear_old([Module], #{blocker_timeout_ms => 500, kill_blockers => false}),
     case Cleared =:= {ok, []} andalso relup_agent_load:switch(relup_agent_section:value(ready_old)) of
-        {ok, _} -> back_off(Order, code_change_failed, failure_text(Order));
+        {ok, _} -> back_off(Order, code_change_failed, relup_agent_outcome:failure_text(Order));
         _ -> forward(Order)
     end.
 
 %% There is no way back for all: who can goes on in the new code, who cannot is ended and named.
 forward(#{rows := Rows} = Order) ->
     stage(forward),
-    Text = failure_text(Order),
+    Text = relup_agent_outcome:failure_text(Order),
     pipelined(true),
     relup_agent_newcomers:release(Rows),
     Stuck = relup_agent_rows:failed(),
@@ -253,7 +258,7 @@ take_down(Order) ->
     change_all(down, Order),
     case failures() of
         [] -> take_newcomers_down(Order);
-        _ -> up_again(Order, code_change_failed, failure_text(Order))
+        _ -> up_again(Order, code_change_failed, relup_agent_outcome:failure_text(Order))
     end.
 
 %% The dead hand may have written a newcomer down and not asked it to stop: it is none that would be found now. It
@@ -268,7 +273,7 @@ take_newcomers_down(#{suspend_timeout_ms := Timeout} = Order) ->
             change_all(down, All),
             case failures() of
                 [] -> switch_down(All);
-                _ -> up_again(All, code_change_failed, failure_text(All))
+                _ -> up_again(All, code_change_failed, relup_agent_outcome:failure_text(All))
             end;
         {late, Text, All} ->
             up_again(All, suspend_timeout, Text)
@@ -306,7 +311,7 @@ end_done(Order) ->
 end_resumed(#{module := {Module, _, _}} = Order) ->
     resume_all(Order),
     relup_agent:purge_later([Module]),
-    report(relup_agent_section:value(verdict), Order).
+    relup_agent_outcome:report(relup_agent_section:value(verdict), Order).
 
 resume_all(#{rows := Rows, nth := Nth}) ->
     pipelined(false),
@@ -334,56 +339,6 @@ resume_stopped(Tries, Rows) ->
             relup_agent_asking:settle(100, Rows),
             resume_stopped(Tries - 1, Rows)
     end.
-
-report(done, #{rows := Rows} = Order) ->
-    Pids = relup_agent_rows:pids(Rows),
-    Paused = relup_agent_rows:pause_times(Rows),
-    {done, #{
-        modules => 1,
-        batches => 1,
-        worst_stall_us => relup_agent_section:value(stall_us, 0),
-        processes => length(Paused),
-        worst_suspend_us => lists:max([0 | [Us || {Us, _} <- lists:sublist(Paused, 1)]]),
-        slowest => [
-            {list_to_binary(pid_to_list(element(N, Pids))), relup_agent_walk:name(element(N, Pids)), Us}
-         || {Us, N} <- lists:sublist(Paused, 10)
-        ],
-        ended => ended(Order),
-        notes => relup_agent_section:value(notes, []) ++ relup_agent_users:missed(relup_agent_newcomers:missed(Order))
-    }};
-report({not_done, Name, Text, Reverted}, Order) ->
-    {not_done, #{name => Name, detail => Text, reverted => Reverted, ended => ended(Order)}}.
-
-untouched(Name, Text) ->
-    {not_done, #{name => Name, detail => Text, reverted => true}}.
-
-%% [{PidText, Name, Reason, ClientId}] of those who died on the way, the killed ones among them.
-ended(#{module := {Module, _, _}, rows := Rows}) ->
-    Pids = relup_agent_rows:pids(Rows),
-    Died = [
-        {element(N, Pids), Reason, role(relup_agent_rows:is_shape(N, still, Rows), Module)}
-     || [N, Reason] <- ets:match(relup_agent_record, {{ended, '$1'}, '$2'})
-    ],
-    Clients = relup_agent_walk:clients(maps:from_list([{Pid, true} || {Pid, _, _} <- Died])),
-    relup_agent_slot:killed(relup_agent_section:value(killed, [])) ++
-        [
-            {list_to_binary(pid_to_list(Pid)), Role, Reason, maps:get(Pid, Clients, undefined)}
-         || {Pid, Reason, Role} <- Died
-        ].
-
-role(true, _) -> <<"supervisor">>;
-role(false, Module) -> atom_to_binary(Module, utf8).
-
-failure_text(#{rows := Rows}) ->
-    Pids = relup_agent_rows:pids(Rows),
-    Failures = ets:match(relup_agent_record, {{failed, '$1'}, '$2'}),
-    Hung = relup_agent_rows:hung(),
-    Shown =
-        [io_lib:format("~p: ~tP", [element(N, Pids), Why, 30]) || [N, Why] <- lists:sublist(Failures, 3)] ++
-            [io_lib:format("~p: did not come back", [element(N, Pids)]) || N <- lists:sublist(Hung, 3)],
-    relup_agent_load:text("~w processes failed in code_change: ~ts", [
-        length(Failures) + length(Hung), lists:join("; ", Shown)
-    ]).
 
 stage(Stage) ->
     relup_agent_section:write(stage, Stage).

@@ -187,6 +187,13 @@ GUARDS = (
         tests=(_AGENT,),
     ),
     Guard(
+        keeps="an update tells how far it is",
+        file="engine/agent/relup_agent_asking.erl",
+        was="            Tell(max(0, Next - 1 - portion())),\n",
+        becomes="",
+        tests=(_UPDATE,),
+    ),
+    Guard(
         keeps="the deadline of the suspends covers the asking",
         file="engine/agent/relup_agent_asking.erl",
         was="            after min(2, left_ms(Deadline)) -> ok\n",

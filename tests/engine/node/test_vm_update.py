@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNotDone
+from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNotDone, StepProgress
 from engine.node.vm import Vm
 from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
@@ -195,6 +195,20 @@ def test_a_process_that_dies_in_its_code_change_is_named_and_the_others_go_on(no
     assert isinstance(report, StepDone), report
     assert [(ended.name, ended.reason) for ended in report.ended] == [("counter", "killed")]
     assert len(answers(node)) == 19
+
+
+def test_an_update_tells_how_far_it_is_while_its_processes_change(node: BareNode, vm: Vm) -> None:
+    """Not only at its end: tens of thousands take a while, and who waits sees them go by."""
+    node.eval("code:ensure_loaded(timer), probe_sup:start_counters(4000)")
+    node.eval("ets:insert(trouble, [{{up, P}, slow} || P <- probe_sup:counters()])")
+    heard: list[StepProgress] = []
+    report = vm.perform(key(), up(node), on_progress=heard.append)
+    assert isinstance(report, StepDone), report
+    assert {(one.total, one.unit) for one in heard} == {(4000, "processes")}
+    done = [one.done for one in heard]
+    assert done == sorted(done)
+    assert done[-1] == 4000
+    assert any(0 < count < 4000 for count in done)
 
 
 def test_whoever_dies_in_the_code_change_is_named_by_its_own_pid(node: BareNode, vm: Vm) -> None:

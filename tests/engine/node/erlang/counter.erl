@@ -34,6 +34,7 @@ trouble(Way) ->
         [{_, error}] -> {error, planted};
         [{_, wrong}] -> planted;
         [{_, block}] -> receive go_on -> none end;
+        [{_, slow}] -> timer:sleep(20), none;
         [{_, die}] -> exit(self(), kill), receive after infinity -> none end
     end.
 note(_, State) -> State.
