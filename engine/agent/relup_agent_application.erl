@@ -58,15 +58,13 @@ old_spec(Application) ->
 
 replace(Application, Old, Spec, Files, Remove, Options, Tell) ->
     case relup_agent_load:load(Files, Options, Tell) of
-        {done, #{killed := Killed, switched := Switched} = Counts} ->
+        {done, #{switched := Switched} = Counts} ->
             case relup_agent_slot:clear_old(Remove, Options) of
-                {ok, KilledToo} ->
+                ok ->
                     Gone = relup_agent_load:delete(Remove),
                     relup_agent:purge_later(Switched ++ Gone),
                     Told = maps:with([modules, skipped, batches, worst_stall_us], Counts),
-                    start(Application, Spec, Options, Told#{
-                        ended => relup_agent_slot:killed(Killed ++ KilledToo)
-                    });
+                    start(Application, Spec, Options, Told);
                 {not_done, Name, Text} ->
                     as_it_was(Application, Old, Options, Name, Text, Switched)
             end;

@@ -54,7 +54,7 @@ live(Module) ->
 
 %% Options: max_stall_us, blocker_timeout_ms, kill_blockers; Tell is fun(Done, Total), of all files: those that
 %% are live already are done.
-%% {done, #{modules, skipped, batches, worst_stall_us, killed, switched}} or {not_done, Name, Text, Switched}
+%% {done, #{modules, skipped, batches, worst_stall_us, switched}} or {not_done, Name, Text, Switched}
 load(Files, Options, Tell) ->
     {Live, Wanted} = lists:partition(fun({M, _, Md5}) -> live(M) =:= Md5 end, Files),
     Skipped = length(Live),
@@ -71,16 +71,16 @@ with_skipped(NotDone, _) -> NotDone.
 
 load_read(Beams, Options, Tell) ->
     case relup_agent_slot:clear_old([M || {M, _, _} <- Beams], Options) of
-        {ok, Killed} -> load_clear(Beams, Killed, Options, Tell);
+        ok -> load_clear(Beams, Options, Tell);
         {not_done, Name, Text} -> {not_done, Name, Text, []}
     end.
 
-load_clear(Beams, Killed, Options, Tell) ->
+load_clear(Beams, Options, Tell) ->
     {Apart, Together} = lists:partition(fun is_apart/1, Beams),
     case prepared(Together) of
         {ok, Prepared, OnLoad} ->
             Start = #{
-                modules => 0, batches => 0, worst_stall_us => 0, killed => Killed, switched => [],
+                modules => 0, batches => 0, worst_stall_us => 0, switched => [],
                 total => length(Beams)
             },
             in_turn(Apart ++ OnLoad, Prepared, Start, Options, Tell);
@@ -194,7 +194,7 @@ switch_together(Ready, Options) ->
         {error, Errors} ->
             NotPurged = [M || {M, not_purged} <- Errors],
             case length(NotPurged) =:= length(Errors) andalso relup_agent_slot:clear_old(NotPurged, Options) of
-                {ok, _} -> switch_together(Ready, Options);
+                ok -> switch_together(Ready, Options);
                 _ -> {error, text("the VM refuses the switch: ~tp", [lists:sublist(Errors, 5)])}
             end
     end.

@@ -119,22 +119,19 @@ same(A, B) ->
 
 load_modules(Files, Remove, Options) ->
     case relup_agent_load:load(Files, Options, tell(modules)) of
-        {done, #{killed := Killed, switched := Switched} = Counts} ->
-            remove(Remove, Options, Killed, Switched, Counts);
+        {done, Counts} ->
+            remove(Remove, Options, Counts);
         {not_done, Name, Text, Switched} ->
             not_done(Name, Text, Switched =:= [])
     end.
 
-remove(Remove, Options, Killed, Switched, Counts) ->
+remove(Remove, Options, #{switched := Switched} = Counts) ->
     case relup_agent_slot:clear_old(Remove, Options) of
-        {ok, KilledToo} ->
+        ok ->
             Deleted = relup_agent_load:delete(Remove),
             relup_agent:purge_later(Switched ++ Deleted),
             Kept = maps:with([modules, skipped, batches, worst_stall_us], Counts),
-            {done, Kept#{
-                modules => maps:get(modules, Counts) + length(Deleted),
-                ended => relup_agent_slot:killed(Killed ++ KilledToo)
-            }};
+            {done, Kept#{modules => maps:get(modules, Counts) + length(Deleted)}};
         {not_done, Name, Text} ->
             not_done(Name, Text, Switched =:= [])
     end.

@@ -27,7 +27,7 @@ report({not_done, Name, Text, Reverted}, Order) ->
 untouched(Name, Text) ->
     {not_done, #{name => Name, detail => Text, reverted => true}}.
 
-%% [{PidText, Name, Reason, ClientId}] of those who died on the way, the killed ones among them.
+%% [{PidText, Name, Reason, ClientId}] of those who died on the way.
 ended(#{module := {Module, _, _}, rows := Rows}) ->
     Pids = relup_agent_rows:pids(Rows),
     Died = [
@@ -35,11 +35,10 @@ ended(#{module := {Module, _, _}, rows := Rows}) ->
      || [N, Reason] <- ets:match(relup_agent_record, {{ended, '$1'}, '$2'})
     ],
     Clients = relup_agent_walk:clients(maps:from_list([{Pid, true} || {Pid, _, _} <- Died])),
-    relup_agent_slot:killed(relup_agent_section:value(killed, [])) ++
-        [
-            {list_to_binary(pid_to_list(Pid)), Role, Reason, maps:get(Pid, Clients, undefined)}
-         || {Pid, Reason, Role} <- Died
-        ].
+    [
+        {list_to_binary(pid_to_list(Pid)), Role, Reason, maps:get(Pid, Clients, undefined)}
+     || {Pid, Reason, Role} <- Died
+    ].
 
 role(true, _) -> <<"supervisor">>;
 role(false, Module) -> atom_to_binary(Module, utf8).

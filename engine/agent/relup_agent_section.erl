@@ -205,6 +205,8 @@ failed(Text, Ended) ->
         ended => Ended
     }}.
 
-finish(Report) ->
-    write(report, Report),
+%% Whoever was killed for the step is told, however it ended.
+finish({Verdict, Report}) ->
+    Ended = relup_agent_slot:killed() ++ maps:get(ended, Report, []),
+    write(report, {Verdict, Report#{ended => Ended}}),
     catch relup_agent_record ! relup_closed.

@@ -4,10 +4,10 @@
 
 -module(relup_agent_slot).
 
--export([clear_old/2, others_left/3, killed/1, soft_purge/2]).
+-export([clear_old/2, others_left/3, killed/0, soft_purge/2]).
 
 %% Frees the old slot of every module: soft purges, nudges those who linger, waits; kills only when told to.
-%% {ok, Killed} with Killed as relup_agent_walk:seen/1 gives it, or {not_done, lingering_processes, Text}.
+%% `ok`, or {not_done, lingering_processes, Text}.
 clear_old(Modules, Options) ->
     clear_old(Modules, Options, 0).
 
@@ -15,7 +15,7 @@ clear_old(Modules, Options, WaitedMs) ->
     Timeout = maps:get(blocker_timeout_ms, Options),
     case [M || M <- Modules, erlang:check_old_code(M), not code:soft_purge(M)] of
         [] ->
-            {ok, []};
+            ok;
         Held when WaitedMs < Timeout ->
             WaitedMs =:= 0 andalso nudge(Held),
             timer:sleep(50),
@@ -48,11 +48,11 @@ held(Modules, Found, Options) ->
     Lingering = lists:ukeysort(1, Found),
     case maps:get(kill_blockers, Options) of
         true ->
-            Seen = relup_agent_walk:seen(Lingering),
+            written_down(Lingering),
             [exit(Pid, kill) || {Pid, _} <- Lingering],
             timer:sleep(10),
             [code:purge(M) || M <- Modules],
-            {ok, Seen};
+            ok;
         false ->
             Seen = relup_agent_walk:seen(lists:sublist(Lingering, 10)),
             {not_done, lingering_processes, lingering_text(length(Lingering), Modules, Seen)}
@@ -66,9 +66,17 @@ lingering_text(Count, Modules, Seen) ->
         lists:join("; ", Names)
     ]).
 
-%% Those killed, as a report names the ended.
-killed(Seen) ->
-    [{Pid, Name, <<"killed: it ran old code of ", Module/binary>>, Client} || {Pid, Name, Module, Client} <- Seen].
+%% Before they are killed: no death of a hand and no failure after it makes them untold.
+written_down(Lingering) ->
+    Named = lists:zip([Pid || {Pid, _} <- Lingering], relup_agent_walk:seen(Lingering)),
+    relup_agent_section:write(killed, lists:ukeysort(1, Named ++ relup_agent_section:value(killed, []))).
+
+%% All whom the section has killed so far, as a report names the ended.
+killed() ->
+    [
+        {Text, Name, <<"killed: it ran old code of ", Module/binary>>, Client}
+     || {Pid, {Text, Name, Module, Client}} <- relup_agent_section:value(killed, []), not is_process_alive(Pid)
+    ].
 
 %% An idle special process re-enters its loop by a full call after any system message, even an unknown one.
 %% The answer goes to nobody. Who was not started by proc_lib gets none: it would keep it in its mailbox.

@@ -104,8 +104,7 @@ ready_old(_, {Module, File, _}, _) ->
 
 clear(#{module := {Module, _, _}} = Order) ->
     case relup_agent_slot:clear_old([Module], Order) of
-        {ok, Killed} ->
-            relup_agent_section:write(killed, relup_agent_section:value(killed, []) ++ Killed),
+        ok ->
             gather(Order);
         {not_done, Name, Text} ->
             relup_agent_outcome:untouched(Name, Text)
@@ -232,7 +231,7 @@ take_back(#{suspend_timeout_ms := Timeout} = Order) ->
 unswitch(#{module := {Module, _, _}} = Order) ->
     stage(unswitching),
     Cleared = relup_agent_slot:clear_old([Module], #{blocker_timeout_ms => 500, kill_blockers => false}),
-    case Cleared =:= {ok, []} andalso relup_agent_load:switch(relup_agent_section:value(ready_old)) of
+    case Cleared =:= ok andalso relup_agent_load:switch(relup_agent_section:value(ready_old)) of
         {ok, _} -> back_off(Order, code_change_failed, relup_agent_outcome:failure_text(Order));
         _ -> forward(Order)
     end.

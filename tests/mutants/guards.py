@@ -194,6 +194,13 @@ GUARDS = (
         tests=(_UPDATE,),
     ),
     Guard(
+        keeps="whoever was killed for a step is told, however it ended",
+        file="engine/agent/relup_agent_section.erl",
+        was="    Ended = relup_agent_slot:killed() ++ maps:get(ended, Report, []),\n",
+        becomes="    Ended = maps:get(ended, Report, []),\n",
+        tests=(_LOAD,),
+    ),
+    Guard(
         keeps="the deadline of the suspends covers the asking",
         file="engine/agent/relup_agent_asking.erl",
         was="            after min(2, left_ms(Deadline)) -> ok\n",

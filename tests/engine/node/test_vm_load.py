@@ -204,6 +204,20 @@ def test_killing_blockers_ends_exactly_them_and_says_who(node: BareNode, vm: Vm)
     assert node.eval("length(processes())") <= before - 100 + 2
 
 
+def test_those_killed_are_named_also_when_the_load_fails_after_it(node: BareNode, vm: Vm) -> None:
+    """What was done cannot be undone, so it is told whatever comes next: they count as lost."""
+    node.eval("code:ensure_loaded(onload), [looper:plain() || _ <- lists:seq(1, 10)]")
+    assert isinstance(load(vm, node.file("looper", "v2")), StepDone)
+    lingering = {process.pid for process in vm.lingering(["looper"])}
+    assert len(lingering) == 10
+    files = node.file("looper", "v1"), node.file("onload", "bad")
+    report = load(vm, *files, blocker_timeout_ms=300, kill_blockers=True)
+    assert isinstance(report, StepNotDone), report
+    assert report.name == "load_failed"
+    assert {ended.pid for ended in report.ended} == lingering
+    assert all(ended.reason == "killed: it ran old code of looper" for ended in report.ended)
+
+
 def test_old_code_is_purged_in_the_background_once_nobody_runs_it(node: BareNode, vm: Vm) -> None:
     """After a switch the old slot empties by itself, softly: a lingering process keeps its code."""
     node.eval("code:ensure_loaded(store), looper:plain()")
