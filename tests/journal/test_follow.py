@@ -1,5 +1,6 @@
 """Following a journal that is being written: each entry once, in order, without touching the writer."""
 
+import fcntl
 import os
 import signal
 import time
@@ -27,8 +28,20 @@ APPENDS = 3_000
 CLEAR_EVERY = 700
 
 
+def is_read(generation: Path) -> bool:
+    """Whether somebody holds that generation for reading."""
+    descriptor = os.open(generation, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def writer(root: Path) -> int:
-    """A process that appends and clears the history now and then; its pid."""
+    """A process that appends and clears the history now and then, once it is followed; its pid."""
     child = os.fork()
     if child:
         return child
@@ -37,6 +50,8 @@ def writer(root: Path) -> int:
         with create_or_open(folder_of(root), clock=Ticking(), node=None, root="/opt/emqx") as store:
             for number in range(1, APPENDS):
                 store.append(EVENT, upgrade_id=None)
+                while number == CLEAR_EVERY and not is_read(store.folder / "1"):
+                    time.sleep(0.001)  # who comes after a clearing does not see what it dropped
                 if number % CLEAR_EVERY == 0:
                     clear_history(store, until=store.head().seq - 50, dropped_upgrades=0, state={}, by=BY)
         code = 0
