@@ -63,9 +63,11 @@ keep(Starter, Key, Order, Client) ->
     Starter ! {self(), ready},
     keeps(start_guard(spawn(fun hand/0))).
 
-%% Answers come in crowds. Those that wait on the heap would be moved by each garbage collection.
+%% Answers come in crowds. Those that wait on the heap would be moved by each garbage collection, and the heap that
+%% is left would be full after a few of them.
 keeps(Guard) ->
     process_flag(message_queue_data, off_heap),
+    process_flag(min_heap_size, 16384),
     write(keeper, self()),
     keeping(value(section), none, Guard, none).
 
