@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cli.output import NodeVersions, Output
-from engine.errors import BadRequest, NodeUnreachable, Refusal, RelupError
+from engine.errors import UNTOUCHED, BadRequest, NodeUnreachable, Refusal, RelupError
 from engine.place import Place
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from engine.truth import Versions
     from journal.door import History, Journal
     from journal.errors import JournalError
-
-
-UNTOUCHED = "nothing was changed; the node runs what it ran before"
 
 
 class ExportIsOnlyRead(BadRequest):

@@ -14,7 +14,7 @@ from engine.rollback import refuse_past_no_return
 from engine.run import Run
 from engine.staging import restore_marker, tidy
 from engine.state import Phase, UpgradeState
-from engine.steps import DeployTarget, MakePermanent, first_irreversible, from_record
+from engine.steps import DeployTarget, MakePermanent, from_record
 from journal.events import Direction, NodeRestarted, UpgradeInterrupted, UpgradeSucceeded
 
 
@@ -49,9 +49,9 @@ def _why(run: Run) -> str:
     if not state.changed_live_code:
         return "the VM ended during the upgrade, before anything was changed in it"
     ended = "the VM ended during the upgrade and its live changes with it"
-    if not state.passed_no_return:
+    ran = state.point_of_no_return
+    if ran is None or not state.passed_no_return:
         return ended
-    ran = next(record for record in state.records if record.number == first_irreversible(state.records))
     return (
         f"{ended}; what step {ran.number} ({ran.subject}) and those after it have done outside the VM stays"
     )

@@ -6,6 +6,9 @@ What runs now is known to the one who stopped the work, not to the one who found
 
 from journal.events import Evidence
 
+UNTOUCHED = "nothing was changed; the node runs what it ran before"
+"""What runs now, after whatever was refused or stopped before anything was begun."""
+
 
 class RelupError(Exception):
     """Anything relup tells its user about.

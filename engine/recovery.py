@@ -10,7 +10,7 @@ from enum import Enum
 import msgspec
 
 from engine.aftermath import ended_with_its_vm
-from engine.errors import BadRequest, NodeUnreachable
+from engine.errors import UNTOUCHED, BadRequest, NodeUnreachable
 from engine.history import last_upgrade
 from engine.incarnation import is_alive, is_same
 from engine.node.door import NodeFacts
@@ -31,7 +31,7 @@ from engine.settle import reconcile, settle
 from engine.staging import discard_staging
 from engine.state import Phase, UpgradeState
 from engine.steps import DeployTarget
-from engine.upgrade import UNTOUCHED, go_on, prepare
+from engine.upgrade import go_on, prepare
 from journal.door import Entries
 from journal.events import (
     Direction,

@@ -25,7 +25,7 @@ from engine.readback import listed, live_sides, old_release_differences
 from engine.run import Run, failure_of
 from engine.settle import walk_to_an_end
 from engine.staging import tidy
-from engine.steps import Step, first_irreversible
+from engine.steps import Step
 from engine.unwritten import Unwritten
 from journal.errors import JournalError
 from journal.events import (
@@ -50,10 +50,9 @@ def refuse_past_no_return(run: Run) -> None:
     Raises:
         PastNoReturn: A function or callback of the hop was begun.
     """
-    if not run.state.passed_no_return:
+    record = run.state.point_of_no_return
+    if record is None or not run.state.passed_no_return:
         return
-    number = first_irreversible(run.state.records)
-    record = next(record for record in run.state.records if record.number == number)
     error = PastNoReturn(
         f"Step {record.number} ({record.name} {record.subject}) has run, and what it did cannot be undone.",
         next=_way_out(is_open=run.state.is_open),

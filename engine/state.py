@@ -200,8 +200,14 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed_no_return(self) -> bool:
         """A step that cannot be undone was begun, and did not say itself that it has done nothing."""
-        point = first_irreversible(self.records)
-        return point is not None and self.left_something(point)
+        point = self.point_of_no_return
+        return point is not None and self.left_something(point.number)
+
+    @property
+    def point_of_no_return(self) -> RecordedStep | None:
+        """The first planned step that cannot be undone."""
+        number = first_irreversible(self.records)
+        return next((record for record in self.records if record.number == number), None)
 
     @property
     def unsettled(self) -> tuple[RecordedStep, Direction] | None:

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 
-from engine.errors import Interrupted, NodeUnreachable, Refusal, RelupError, RolledBack, StepFailure
+from engine.errors import (
+    UNTOUCHED,
+    Interrupted,
+    NodeUnreachable,
+    Refusal,
+    RelupError,
+    RolledBack,
+    StepFailure,
+)
 from engine.hands import act_for
 from engine.history import last_upgrade
 from engine.incarnation import observation
@@ -41,8 +49,6 @@ from journal.events import (
     UpgradeRequested,
     UpgradeSucceeded,
 )
-
-UNTOUCHED = "nothing was changed; the node runs what it ran before"
 
 
 def upgrade(
