@@ -402,8 +402,8 @@ GUARDS = (
     Guard(
         keeps="nothing is undone past the point of no return",
         file="engine/rollback.py",
-        was="    if not run.state.passed_no_return:\n        return\n    number",
-        becomes="    if True:\n        return\n    number",
+        was="    if record is None or not run.state.passed_no_return:\n        return\n",
+        becomes="    if record is None or True:\n        return\n",
         tests=(_BOUNDARIES,),
     ),
     Guard(
