@@ -82,8 +82,22 @@ class PlainNode:
         return Connection(self.address, cookie=Cookie(cookie), timeout_s=timeout_s)
 
     def stop(self) -> None:
-        """Freeze it: its sockets stay open and nothing answers."""
+        """Freeze it: its sockets stay open and nothing answers.
+
+        The signal stops one thread after the other; a scheduler that still runs would answer, so each is waited for.
+        """
         os.kill(self.process.pid, signal.SIGSTOP)
+        until = time.monotonic() + START_TIMEOUT_S
+        while not self.is_stopped():
+            assert time.monotonic() < until, f"{self.name} does not stop"
+            time.sleep(0.001)
+
+    def is_stopped(self) -> bool:
+        """Whether every one of its threads stands still (state T, proc(5), /proc/PID/task/TID/stat)."""
+        tasks = Path("/proc", str(self.process.pid), "task")
+        return all(
+            (task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir()
+        )
 
     def go_on(self) -> None:
         """Thaw it."""
