@@ -1,8 +1,13 @@
-"""Asking before something cannot be taken back. Where nobody can answer, the answer is no."""
+"""Asking before something cannot be taken back."""
 
 import sys
 
 import typer
+
+
+def somebody_is_there() -> bool:
+    """Whether there is a terminal to ask at."""
+    return sys.stdin.isatty()
 
 
 def agreed(question: str) -> bool:
@@ -10,7 +15,7 @@ def agreed(question: str) -> bool:
 
     Without a terminal the answer is no, and it is said how to say yes beforehand.
     """
-    if not sys.stdin.isatty():
+    if not somebody_is_there():
         print("not a terminal: --yes does it without asking", file=sys.stderr)
         return False
     try:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.asking import agreed
+from cli.asking import agreed, somebody_is_there
 from cli.context import Context
 from engine.errors import RelupError
 
@@ -119,7 +119,7 @@ def export(
 @commands.command("fresh", short_help="Begin a new journal beside a damaged one.")
 def fresh(
     context: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", help="Begin anew without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin anew without asking; a script has to.")] = False,
     forget: Annotated[
         bool, typer.Option("--forget", help="Also while a sound journal knows an unfinished upgrade.")
     ] = False,
@@ -128,6 +128,8 @@ def fresh(
 
     A sound journal with an unfinished upgrade is not put aside: without it nobody can recover that upgrade.
     """
+    if not (yes or somebody_is_there()):
+        raise typer.BadParameter("there is no terminal to ask at; --yes begins anew without asking")
     try:
         _begin_anew(context.obj, yes=yes, forget=forget)
     except RelupError as error:

@@ -103,7 +103,7 @@ def test_a_folder_that_is_no_root_is_refused_by_name(down: Scene, tmp_path: Path
 
 ABOUT_A_NODE = (
     *(["status"], ["plan", "t.tar.gz"], ["upgrade", "t.tar.gz"], ["recover"], ["rollback"], ["verify"]),
-    *(["clean"], ["logs-clear"], ["journal", "verify"], ["journal", "fresh"]),
+    *(["clean"], ["logs-clear"], ["journal", "verify"], ["journal", "fresh", "--yes"]),
 )
 
 
@@ -117,11 +117,12 @@ def test_an_exported_journal_is_only_read(down: Scene, tmp_path: Path, words: li
     assert not down.place.relup.exists()
 
 
-def test_a_question_that_nobody_can_answer_is_answered_no(down: Scene) -> None:
-    """Without a terminal nothing is begun anew, and the way to say yes beforehand is named."""
-    result = down.relup("journal", "fresh")
-    assert result.returncode == 0
-    assert result.stdout == "nothing was changed\n"
+@pytest.mark.parametrize("before", [[], ["--json"]], ids=" ".join)
+def test_a_new_journal_that_nobody_can_agree_to_is_wrong_usage(down: Scene, before: list[str]) -> None:
+    """No script believes that it was begun; the way to say yes beforehand is named."""
+    result = down.relup(*before, "journal", "fresh")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no terminal to ask at" in result.stderr
     assert "--yes" in result.stderr
     assert not down.place.relup.exists()
 

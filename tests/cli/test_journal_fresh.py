@@ -1,5 +1,9 @@
 """`relup journal fresh`: what it refuses to forget, and what it says before it forgets it."""
 
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,7 @@ from fixtures.build import Built
 from fixtures.node import RunningNode
 from journal.opening import create_or_open
 from journal.reader import read
-from tests.engine.scene import Scene
+from tests.engine.scene import FRONT_DOOR, Scene
 from tests.journal.stories import Story, Ticking, refused, success, told, unfinished, write
 
 
@@ -29,6 +33,40 @@ def with_journal(scene: Scene, story: Story, *, root: str | None = None) -> Scen
 
 def put_aside(scene: Scene) -> list[Path]:
     return sorted(scene.place.relup.glob("journal.aside-*"))
+
+
+def answered(scene: Scene, answer: str) -> subprocess.CompletedProcess[str]:
+    """What the command says to a person at a terminal who answers its question so."""
+    main, side = pty.openpty()
+    try:
+        os.write(main, f"{answer}\n".encode())
+        return subprocess.run(
+            [sys.executable, str(FRONT_DOOR), "--root", str(scene.node.root), "journal", "fresh"],
+            stdin=side,
+            capture_output=True,
+            text=True,
+            env=scene.node.environment,
+            check=False,
+        )
+    finally:
+        os.close(main)
+        os.close(side)
+
+
+@pytest.mark.parametrize("answer", ["n", "", "\x04"], ids=["no", "nothing", "the end of the question"])
+def test_whoever_does_not_say_yes_keeps_the_journal(installed: Scene, answer: str) -> None:
+    """That was asked and answered: it is no error."""
+    result = answered(with_journal(installed, told(refused)), answer)
+    assert (result.returncode, result.stdout.strip()) == (0, "nothing was changed")
+    assert put_aside(installed) == []
+
+
+def test_whoever_says_yes_gets_a_new_journal(installed: Scene) -> None:
+    """The question is put on stderr."""
+    result = answered(with_journal(installed, told(refused)), "y")
+    assert "Begin a new journal" in result.stderr
+    assert "a new journal begins" in result.stdout
+    assert len(put_aside(installed)) == 1
 
 
 def test_a_sound_journal_with_an_unfinished_upgrade_is_not_put_aside(installed: Scene) -> None:
@@ -56,7 +94,7 @@ def test_an_unfinished_upgrade_is_forgotten_when_that_is_said(installed: Scene) 
 def test_a_hop_that_stands_is_told_before_it_is_forgotten(installed: Scene) -> None:
     """Rollback and verify cannot speak of it any more."""
     scene = with_journal(installed, told(success))
-    asked = scene.relup("journal", "fresh")
+    asked = answered(scene, "n")
     assert asked.stdout.startswith("The hop to 5.10.5 lives in the VM until its restart.")
     assert put_aside(scene) == []
     assert scene.relup("journal", "fresh", "--yes").returncode == 0

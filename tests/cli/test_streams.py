@@ -108,7 +108,9 @@ def test_an_error_keeps_its_number_when_it_cannot_be_told(down: Scene, redirecte
     assert shell(down, f'"$@" {redirected}', "recover").returncode == 11
 
 
-@pytest.mark.parametrize("words", [["status"], ["logs"], ["journal", "fresh"], ["clean"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["status"], ["logs"], ["journal", "fresh", "--yes"], ["clean"]], ids=" ".join
+)
 def test_closed_descriptors_are_no_reason_to_fail(down: Scene, words: list[str]) -> None:
     """The next file or pipe that is opened does not take their number."""
     result = shell(down, '"$@" <&- >&-', *words)
