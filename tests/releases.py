@@ -48,3 +48,11 @@ def node(releases: Built, tmp_path: Path) -> Iterator[NodeFactory]:
     yield make
     for each in made:
         each.end()
+
+
+@pytest.fixture(scope="module")
+def running(releases: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
+    """A running 5.10.4 for all tests of a module."""
+    root = tmp_path_factory.mktemp("running") / "node"
+    with RunningNode.install(releases.tree("5.10.4"), root) as node:
+        yield node.start()

@@ -5,7 +5,6 @@ One node for all. Each change is one that only the plan's id can see: without th
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,18 +70,10 @@ def assert_only_the_journal(root: Path, before: dict[str, str]) -> None:
     assert sorted(path.name for path in (root / "relup").iterdir()) == ["journal", "lock"]
 
 
-@pytest.fixture(scope="module")
-def shared(releases: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    """A running 5.10.4."""
-    root = tmp_path_factory.mktemp("planned") / "node"
-    with RunningNode.install(releases.tree("5.10.4"), root) as node:
-        yield node.start()
-
-
 @pytest.fixture
-def planned(shared: RunningNode, releases: Built, tmp_path: Path) -> Planned:
+def planned(running: RunningNode, releases: Built, tmp_path: Path) -> Planned:
     """A plan that has just been made for files of the test's own; the node never heard of relup."""
-    shutil.rmtree(shared.root / "relup", ignore_errors=True)
+    shutil.rmtree(running.root / "relup", ignore_errors=True)
     tarball = tmp_path / releases.tarball("5.10.5").name
     shutil.copy(releases.tarball("5.10.5"), tarball)
     write_sidecar(tarball)
@@ -90,7 +81,7 @@ def planned(shared: RunningNode, releases: Built, tmp_path: Path) -> Planned:
     catalog.mkdir()
     hop = catalog / "5.10.4-to-5.10.5.relup"
     shutil.copy(releases.catalog / hop.name, hop)
-    made = Planned(Scene(node=shared, catalog=catalog), tarball, hop)
+    made = Planned(Scene(node=running, catalog=catalog), tarball, hop)
     made.plan_id = made.plan()
     return made
 

@@ -1,7 +1,6 @@
 """Ctrl-C while a plan is made: it is not finished, and nothing is left of it."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +12,6 @@ from fixtures.node import RunningNode
 from journal.events import UpgradeInterrupted
 from tests.engine.footprint import node_differences, node_footprint, tree_footprint
 from tests.engine.scene import Scene
-
-
-@pytest.fixture(scope="module")
-def running(releases: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
-    """A running 5.10.4."""
-    root = tmp_path_factory.mktemp("stopped") / "node"
-    with RunningNode.install(releases.tree("5.10.4"), root) as node:
-        yield node.start()
 
 
 @pytest.fixture
