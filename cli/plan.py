@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.context import Context, shown_versions
-from cli.upgrade import full_path, opened_package
+from cli.upgrade import absolute, full_path, opened_package
 from engine.errors import RelupError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def show_plan(context: Context, tarball: Path, *, options: "Options") -> None:
         context.fail(error)
     assert state.plan is not None, "a preparation without error ends in a plan"
     versions = context.versions()
-    words = upgrade_words(context, tarball, plan_id=state.plan.plan_id, options=options)
+    words = upgrade_words(context, path, plan_id=state.plan.plan_id, options=options)
     for line in _lines(state, state.plan, prospect, versions):
         context.output.line(line)
     context.output.line(f"to do exactly this: {shlex.join(words)}")
@@ -81,18 +81,24 @@ def show_plan(context: Context, tarball: Path, *, options: "Options") -> None:
 
 
 def upgrade_words(context: Context, tarball: Path, *, plan_id: str, options: "Options") -> list[str]:
-    """The command that does what was planned, with the options that led to this plan."""
-    words = ["relup"]
+    """The command that does what was planned, in any folder, with the options that led to this plan.
+
+    Args:
+        tarball: Its full path.
+    """
+    own = ["upgrade", "--plan", plan_id, *_option_words(options), str(tarball)]
+    return ["relup", *_global_words(context), *own]
+
+
+def _global_words(context: Context) -> Iterator[str]:
     for name, given in (
         ("--root", context.root),
         ("--node", context.node),
         ("--cookie-file", context.cookie_file),
         ("--catalog", context.catalog),
     ):
-        words += [] if given is None else [name, str(given)]
-    words += ["upgrade", "--plan", plan_id, *_option_words(options)]
-    path = str(tarball)
-    return [*words, f"./{path}" if path.startswith("-") else path]
+        if given is not None:
+            yield from (name, str(absolute(given)) if isinstance(given, Path) else given)
 
 
 def _option_words(options: "Options") -> Iterator[str]:

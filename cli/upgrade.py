@@ -121,17 +121,27 @@ def _upgrade(context: Context, tarball: Path, options: "Options") -> None:
     show_success(context, state)
 
 
+def absolute(path: Path) -> Path:
+    """The path as it can be given in any folder.
+
+    Raises:
+        typer.BadParameter: It is relative to a folder that is gone.
+    """
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        raise typer.BadParameter(f"{path} is relative, and the folder you are in is gone.") from None
+
+
 def full_path(path: Path) -> Path:
     """The path as it can be found again from anywhere and at any time: the journal names the tarball by it.
 
     Raises:
         typer.BadParameter: Its name is no text, or it is relative to a folder that is gone.
     """
+    found = absolute(path)
     try:
-        found = path.absolute()
         str(found).encode()
-    except FileNotFoundError:
-        raise typer.BadParameter(f"{path} is relative, and the folder you are in is gone.") from None
     except UnicodeEncodeError:
         raise typer.BadParameter(
             f"the name of {path} is not UTF-8, and the journal keeps text only."

@@ -1,6 +1,7 @@
 """What `relup plan` prints last is pasted into a shell, and does what was planned."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,27 +32,28 @@ RAN = "persistent_term:get(scripts_run, [])"
 
 @dataclass
 class Desk:
-    """A folder with an awkward name: a package, and a catalog of two hops that are scripts."""
+    """A folder with an awkward name beside the node: a package, a cookie, a catalog of two hops that are scripts."""
 
     node: RunningNode
     folder: Path
     tarball: str
 
     def said(self, *words: str) -> str:
-        """What `relup --catalog "the hops" …` prints, started in the folder."""
-        command = [sys.executable, str(FRONT_DOOR), "--root", str(self.node.root), "--catalog", "the hops"]
-        return self._run([*command, *words])
+        """What `relup --catalog "the hops" …` prints, started in the folder with paths that are relative to it."""
+        command = [sys.executable, str(FRONT_DOOR), "--root", f"../{self.node.root.name}"]
+        given = ["--cookie-file", "the cookie", "--catalog", "the hops"]
+        return self._run([*command, *given, *words], self.folder)
 
     def paste(self, line: str) -> str:
-        """What the line does in a shell that is in the folder and finds relup."""
+        """What the line does in a shell that finds relup and is in another folder."""
         shell = 'relup() { "$0" "$1" "${@:3}"; }; eval "$2"'
         pasted = shell.replace('"$0" "$1" "${@:3}"', f'"{sys.executable}" "{FRONT_DOOR}" "$@"')
-        return self._run(["bash", "-c", pasted, "bash", "", line])
+        return self._run(["bash", "-c", pasted, "bash", "", line], Path("/"))
 
-    def _run(self, command: list[str]) -> str:
+    def _run(self, command: list[str], folder: Path) -> str:
         done = subprocess.run(
             command,
-            cwd=self.folder,
+            cwd=folder,
             capture_output=True,
             encoding="utf-8",
             env=self.node.environment,
@@ -73,19 +75,20 @@ def desk(releases: Built, tmp_path: Path) -> Iterator[Desk]:
     shutil.copy(releases.tarball("5.10.5"), tarball)
     write_sidecar(tarball)
     with RunningNode.install(releases.tree("5.10.4"), tmp_path / "node") as node:
+        (folder / "the cookie").write_text(node.cookie)
         yield Desk(node.start(), folder, tarball.name)
 
 
 def test_the_last_line_of_a_plan_can_be_pasted_and_upgrades_by_it(desk: Desk, releases: Built) -> None:
-    """With the global options and those of the plan. Of the scripts only the one of this hop was ever run."""
+    """In any folder, with the global options and those of the plan. Only the script of this hop was ever run."""
     last = desk.said("plan", desk.tarball, "--trust-script").splitlines()[-1]
     words = json.loads(desk.said("--json", "plan", desk.tarball, "--trust-script"))["upgrade_words"]
     assert desk.node.eval(RAN) == '["5.10.4-to-5.10.5","5.10.4-to-5.10.5"]'
 
     _, _, line = last.partition(": ")
-    assert words[:5] == ["relup", "--root", str(desk.node.root), "--catalog", "the hops"]
-    assert "'the hops'" in line
-    assert words[5] == "upgrade"
+    assert words[1:7:2] == ["--root", "--cookie-file", "--catalog"]
+    assert all(Path(word).is_absolute() for word in (*words[2:8:2], words[-1]))
+    assert shlex.split(line) == words
     assert desk.paste(line).startswith("upgrade complete\n")
     assert set(desk.node.eval(RAN)[1:-1].split(",")) == {'"5.10.4-to-5.10.5"'}
     assert_runs(desk.node, "5.10.5", built=releases, connections=0)
@@ -102,17 +105,17 @@ def context(**given: Path | str) -> Context:
 
 def test_every_option_that_led_to_the_plan_is_repeated() -> None:
     """And none that was not given."""
-    assert upgrade_words(context(), Path("a.tar.gz"), plan_id="p", options=Options()) == [
-        *("relup", "upgrade", "--plan", "p", "a.tar.gz")
+    assert upgrade_words(context(), Path("/a.tar.gz"), plan_id="p", options=Options()) == [
+        *("relup", "upgrade", "--plan", "p", "/a.tar.gz")
     ]
-    given = context(root=Path("/r"), node="n@h", cookie_file=Path("c"), catalog=Path("k"))
+    given = context(root=Path("/r"), node="n@h", cookie_file=Path("/c"), catalog=Path("/k"))
     options = Options(
         force=True, strict=True, waivers=("a:b c", "d:e"), blocker_timeout_ms=1500, max_lost=3, plan_id="old"
     )
-    assert upgrade_words(given, Path("-a.tar.gz"), plan_id="p", options=options) == [
-        *("relup", "--root", "/r", "--node", "n@h", "--cookie-file", "c", "--catalog", "k"),
+    assert upgrade_words(given, Path("/-a.tar.gz"), plan_id="p", options=options) == [
+        *("relup", "--root", "/r", "--node", "n@h", "--cookie-file", "/c", "--catalog", "/k"),
         *("upgrade", "--plan", "p", "--force", "--blocker-timeout", "1.5", "--max-lost", "3", "--strict"),
-        *("--allow", "a:b c", "--allow", "d:e", "./-a.tar.gz"),
+        *("--allow", "a:b c", "--allow", "d:e", "/-a.tar.gz"),
     ]
 
 
