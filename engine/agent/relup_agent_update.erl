@@ -38,7 +38,7 @@ misfit(down, true) -> new;
 misfit(down, false) -> old.
 
 %% The first hand starts at `starting`; another one finds the stage its predecessor died in.
-continue(Stage, Order) when Stage =:= starting; Stage =:= waiting -> prepare(Order);
+continue(Stage, Order) when Stage =:= starting; Stage =:= waiting -> start(Order);
 continue(suspending, Order) ->
     back_off(Order, worker_lost, <<"the agent's worker died while processes were being suspended">>);
 continue(switching, #{direction := up, module := Target} = Order) ->
@@ -67,58 +67,14 @@ is_live({Module, _, Md5}) ->
     _ = code:get_path(),
     relup_agent_load:live(Module) =:= Md5.
 
-%% ---------------------------------------------------------------- before anything is suspended
-
-prepare(#{module := {Module, _, Md5}} = Order) ->
-    stage(waiting),
-    case relup_agent_load:live(Module) of
-        Md5 -> {done, #{skipped => 1, notes => [<<"its code was live already: no state was changed">>]}};
-        Live -> prepare(Order, Live)
-    end.
-
-prepare(#{module := Target, old := Old, direction := Direction} = Order, Live) ->
-    case ready_both(Target, Old, Direction, Live) of
-        {ok, Ready, ReadyOld} ->
-            relup_agent_section:write(ready, Ready),
-            relup_agent_section:write(ready_old, ReadyOld),
-            clear(Order);
-        {not_done, Name, Text} ->
-            relup_agent_outcome:untouched(Name, Text)
-    end.
-
-ready_both(Target, Old, Direction, Live) ->
-    case relup_agent_load:ready(Target) of
-        {ok, Ready} when Direction =:= up, Old =/= none -> ready_old(Ready, Old, Live);
-        {ok, Ready} -> {ok, Ready, none};
-        NotDone -> NotDone
-    end.
-
-ready_old(Ready, {_, _, Md5} = Old, Live) when Md5 =:= Live ->
-    case relup_agent_load:ready(Old) of
-        {ok, ReadyOld} -> {ok, Ready, ReadyOld};
-        NotDone -> NotDone
-    end;
-ready_old(_, {Module, File, _}, _) ->
-    {not_done, module_md5_mismatch,
-        relup_agent_load:text("~ts is not what runs as ~ts: there would be no way back", [File, Module])}.
-
-clear(#{module := {Module, _, _}} = Order) ->
-    case relup_agent_slot:clear_old([Module], Order) of
-        ok ->
-            gather(Order);
-        {not_done, Name, Text} ->
-            relup_agent_outcome:untouched(Name, Text)
-    end.
-
-gather(#{module := {Module, _, _}, direction := Direction} = Order) ->
-    case relup_agent_users:gather(Module, Direction) of
-        {ok, Rows, Known} ->
-            relup_agent_asking:watch(Rows),
-            suspend(Order#{rows := Rows, known => Known});
-        {not_done, Name, Text} -> relup_agent_outcome:untouched(Name, Text)
-    end.
-
 %% ---------------------------------------------------------------- suspending
+
+start(Order) ->
+    stage(waiting),
+    case relup_agent_readiness:reached(Order) of
+        {ready, Ready} -> suspend(Ready);
+        {ended, Outcome} -> Outcome
+    end.
 
 suspend(#{rows := Rows, suspend_timeout_ms := Timeout, direction := Direction} = Order) ->
     stage(suspending),
