@@ -69,6 +69,10 @@ class Run:
     """Of the staging, when this very process unpacked it."""
     package_sha256: str = ""
     """Known once the package is verified."""
+    from_version: str | None = None
+    """Of the release that runs: the node's own word, and that of its tree once the survey has found it."""
+    target_version: str | None = None
+    """Of the release in the package, known once it lies unpacked."""
     prospect: Prospect | None = None
     """What the survey saw, once it was made."""
     _node: Node | None = None

@@ -103,8 +103,10 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     place, node, progress = run.house.place, run.node, run.house.progress
     progress.step("check the target against the node")
     target = ReleaseTree.read(place.staging(run.upgrade_id))
+    run.target_version = str(target.version)
     check_whole(target)
     live = live_tree(run)
+    run.from_version = str(live.version)
     marker = read_marker(place.root).version
     checks = _checks(run, live=live, target=target, marker=marker)
     require(checks)

@@ -102,18 +102,19 @@ def request(house: House, *, tarball: str, options: Options) -> Run:
         JournalError: Not even that can be written; nothing was touched.
     """
     upgrade_id = new_upgrade_id(house.clock.now_ns())
+    vm = _vm_of(house)
     event = UpgradeRequested(
         by=house.by,
         tarball=tarball,
         options=options.recorded(),
         waivers=options.waivers,
-        node=_vm_of(house),
+        node=vm,
     )
     with leaving(UNTOUCHED):
         entry = house.journal.append(event, upgrade_id=upgrade_id)
     state = next_state(None, entry)
     assert state is not None, "a request begins an upgrade"
-    return Run(house=house, options=options, state=state)
+    return Run(house=house, options=options, state=state, from_version=vm.running_version if vm else None)
 
 
 def _vm_of(house: House) -> NodeObservation | None:
@@ -154,12 +155,25 @@ def prepare(run: Run, open_package: Callable[[], Package]) -> None:
     except Interrupted as stopped:
         discard_staging(run)
         stopped.runs_now = UNTOUCHED
-        run.record(UpgradeInterrupted(why=stopped.happened, runs_now=UNTOUCHED))
+        run.record(
+            UpgradeInterrupted(
+                why=stopped.happened,
+                runs_now=UNTOUCHED,
+                from_version=run.from_version,
+                target_version=run.target_version,
+            )
+        )
         raise
     except RelupError as refusal:
         discard_staging(run)
         refusal.runs_now = refusal.runs_now or UNTOUCHED
-        run.record(UpgradeRefused(failure=failure_of(refusal, runs_now=UNTOUCHED)))
+        run.record(
+            UpgradeRefused(
+                failure=failure_of(refusal, runs_now=UNTOUCHED),
+                from_version=run.from_version,
+                target_version=run.target_version,
+            )
+        )
         raise
     except JournalError as full:
         discard_staging(run)

@@ -212,6 +212,7 @@ class UpgradeRefused(Event, frozen=True, tag="UpgradeRefused"):
     failure: Failure
     from_version: str | None = None
     target_version: str | None = None
+    """Both as far as they were known by then."""
 
 
 class RollbackStarted(Event, frozen=True, tag="RollbackStarted"):
@@ -253,6 +254,9 @@ class UpgradeInterrupted(Event, frozen=True, tag="UpgradeInterrupted"):
 
     why: str
     runs_now: str
+    from_version: str | None = None
+    target_version: str | None = None
+    """Both as far as they were known by then; a plan says them itself."""
 
 
 class UpgradeResumed(Event, frozen=True, tag="UpgradeResumed"):

@@ -199,9 +199,19 @@ def _fail(facts: Facts, entry: Entry, event: UpgradeFailed) -> None:
 def _refuse(facts: Facts, entry: Entry, event: UpgradeRefused) -> None:
     if (attempt := _own(facts, entry)) is not None:
         attempt.failure = event.failure
-        attempt.from_version = event.from_version or attempt.from_version
-        attempt.target_version = event.target_version or attempt.target_version
+        _learn_versions(attempt, event)
         _end(facts, entry, attempt, "refused")
+
+
+def _interrupt(facts: Facts, entry: Entry, event: UpgradeInterrupted) -> None:
+    if (attempt := _own(facts, entry)) is not None:
+        _learn_versions(attempt, event)
+        _end(facts, entry, attempt, "interrupted")
+
+
+def _learn_versions(attempt: Attempt, event: UpgradeRefused | UpgradeInterrupted) -> None:
+    attempt.from_version = event.from_version or attempt.from_version
+    attempt.target_version = event.target_version or attempt.target_version
 
 
 def _ends_as(result: Result) -> "Meaning":
@@ -276,7 +286,7 @@ MEANINGS: dict[type, Meaning | None] = {
     RollbackFailed: _between,
     RollbackFinished: _ends_as("rolled_back"),
     UpgradeFailed: _fail,
-    UpgradeInterrupted: _ends_as("interrupted"),
+    UpgradeInterrupted: _interrupt,
     UpgradeSucceeded: _ends_as("success"),
     NodeRestarted: _restart,
     MarkerRemoved: _remove_marker,

@@ -62,6 +62,7 @@ class Planned:
         last = self.scene.entries()[-1].event
         assert isinstance(last, UpgradeRefused)
         assert last.failure.name == "plan_changed"
+        assert (last.from_version, last.target_version) == ("5.10.4", "5.10.5")
 
 
 def assert_only_the_journal(root: Path, before: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ from fixtures.node import RunningNode
 from fixtures.package import write_sidecar
 from fixtures.variants import BuiltVariant, Variant, build_variant
 from journal.events import Failure, UpgradeRefused, UpgradeRequested
+from projections.logs import all_rows
 from tests.engine.footprint import node_differences, node_footprint, tree_footprint
 from tests.engine.scene import Scene
 from tests.in_memory import folder_in_memory
@@ -89,6 +90,7 @@ class Case:
         code: The exit code.
         says: A text that `happened` contains.
         heard: What the node itself writes about it.
+        target: The version that the package says; None where it is refused before that can be known.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Case:
     arrange: Arrange
     says: str = ""
     heard: frozenset[str] = frozenset()
+    target: str | None = "5.10.5"
 
 
 # ---------------------------------------------------------------- the tarball and its sidecar
@@ -269,34 +272,43 @@ NODE_LOG = frozenset({"log/erlang.log.1"})
 """The VM says there whom it turned away."""
 
 CASES = {
-    "no sidecar": Case("missing_sha256_sidecar", REQUEST, without_sidecar),
-    "sidecar is a folder": Case("cannot_read_sha256_sidecar", REQUEST, with_unreadable_sidecar),
-    "sidecar is empty": Case("invalid_sha256_sidecar", RELEASE, with_sidecar("")),
-    "sidecar is no digest": Case("invalid_sha256_sidecar", RELEASE, with_sidecar("what digest?\n")),
-    "sidecar of another file": Case("sha256_mismatch", RELEASE, with_sidecar(f"{'0' * 64}\n")),
-    "no tarball": Case("target_tarball_not_found", REQUEST, no_tarball),
-    "tarball is a symlink": Case("target_tarball_not_regular", REQUEST, tarball_is_a_link),
-    "truncated tarball": Case("sha256_mismatch", RELEASE, truncated(with_right_sidecar=False)),
-    "published truncated": Case("truncated_gzip", RELEASE, truncated(with_right_sidecar=True)),
-    "another compression": Case("unsupported_compression", RELEASE, not_a_tarball),
-    "no emqx_vars": Case(
-        "cannot_read_emqx_vars", RELEASE, variant("vars-missing", damage={"releases/emqx_vars": "removed"})
+    "no sidecar": Case("missing_sha256_sidecar", REQUEST, without_sidecar, target=None),
+    "sidecar is a folder": Case("cannot_read_sha256_sidecar", REQUEST, with_unreadable_sidecar, target=None),
+    "sidecar is empty": Case("invalid_sha256_sidecar", RELEASE, with_sidecar(""), target=None),
+    "sidecar is no digest": Case(
+        "invalid_sha256_sidecar", RELEASE, with_sidecar("what digest?\n"), target=None
     ),
-    "no REL_VSN": Case("rel_vsn_not_found", RELEASE, broken("rel-vsn-missing")),
-    "empty REL_VSN": Case("rel_vsn_not_found", RELEASE, broken("rel-vsn-empty")),
-    "two REL_VSNs": Case("duplicate_rel_vsn", RELEASE, broken("rel-vsn-duplicate")),
-    "REL_VSN climbs": Case("invalid_rel_vsn", RELEASE, broken("rel-vsn-climbs"), "../x"),
-    "REL_VSN has spaces": Case("invalid_rel_vsn", RELEASE, broken("rel-vsn-has-spaces"), "5.10.5 x"),
-    "REL_VSN runs a command": Case("invalid_rel_vsn", RELEASE, broken("rel-vsn-runs-a-command"), "pwned"),
+    "sidecar of another file": Case("sha256_mismatch", RELEASE, with_sidecar(f"{'0' * 64}\n"), target=None),
+    "no tarball": Case("target_tarball_not_found", REQUEST, no_tarball, target=None),
+    "tarball is a symlink": Case("target_tarball_not_regular", REQUEST, tarball_is_a_link, target=None),
+    "truncated tarball": Case("sha256_mismatch", RELEASE, truncated(with_right_sidecar=False), target=None),
+    "published truncated": Case("truncated_gzip", RELEASE, truncated(with_right_sidecar=True), target=None),
+    "another compression": Case("unsupported_compression", RELEASE, not_a_tarball, target=None),
+    "no emqx_vars": Case(
+        "cannot_read_emqx_vars",
+        RELEASE,
+        variant("vars-missing", damage={"releases/emqx_vars": "removed"}),
+        target=None,
+    ),
+    "no REL_VSN": Case("rel_vsn_not_found", RELEASE, broken("rel-vsn-missing"), target=None),
+    "empty REL_VSN": Case("rel_vsn_not_found", RELEASE, broken("rel-vsn-empty"), target=None),
+    "two REL_VSNs": Case("duplicate_rel_vsn", RELEASE, broken("rel-vsn-duplicate"), target=None),
+    "REL_VSN climbs": Case("invalid_rel_vsn", RELEASE, broken("rel-vsn-climbs"), "../x", target=None),
+    "REL_VSN has spaces": Case(
+        "invalid_rel_vsn", RELEASE, broken("rel-vsn-has-spaces"), "5.10.5 x", target=None
+    ),
+    "REL_VSN runs a command": Case(
+        "invalid_rel_vsn", RELEASE, broken("rel-vsn-runs-a-command"), "pwned", target=None
+    ),
     "no emqx.rel": Case(
         "cannot_read_release", RELEASE, variant("rel-missing", damage={"releases/*/emqx.rel": "removed"})
     ),
     "no BUILD_INFO": Case(
         "cannot_read_release", RELEASE, variant("info-missing", damage={"releases/*/BUILD_INFO": "removed"})
     ),
-    "minor-version hop": Case("not_a_patch_hop", REQUEST, broken("minor-hop"), "5.11.0"),
-    "downgrade": Case("target_is_older", REQUEST, broken("downgrade"), "5.10.3"),
-    "same version": Case("already_upgraded_to_target_vsn", REQUEST, same_version),
+    "minor-version hop": Case("not_a_patch_hop", REQUEST, broken("minor-hop"), "5.11.0", target="5.11.0"),
+    "downgrade": Case("target_is_older", REQUEST, broken("downgrade"), "5.10.3", target="5.10.3"),
+    "same version": Case("already_upgraded_to_target_vsn", REQUEST, same_version, target="5.10.4"),
     "other OTP major": Case("otp_major_vsn_mismatch", RELEASE, broken("other-otp-major"), "27"),
     "other word size": Case(
         "otp_compatible_mismatch",
@@ -337,7 +349,7 @@ CASES = {
     "hop is a script": Case("script_term", RELEASE, with_hop("F = fun() -> x end,\n#{a => F()}."), ":1:"),
     "two hops for one pair": Case("ambiguous_hop", RELEASE, two_different_hops),
     "no callback module": Case("post_upgrade_module_not_loaded", RELEASE, callback_module_is_not_loaded),
-    "patches present": Case("patches_dir_not_empty", REQUEST, with_patches, "emqx_broker.beam"),
+    "patches present": Case("patches_dir_not_empty", REQUEST, with_patches, "emqx_broker.beam", target=None),
     "somebody is suspended": Case("processes_suspended", UNFIT, somebody_is_suspended, "emqx_retainer"),
     "a supervisor does not answer": Case(
         "supervisors_silent", UNFIT, a_supervisor_is_busy, "1 supervisors did not answer: <"
@@ -347,7 +359,7 @@ CASES = {
     ),
     "base tree is unreadable": Case("live_release_unknown", UNFIT, base_is_unreadable),
     "plan has changed": Case("plan_changed", REQUEST, other_plan),
-    "wrong cookie": Case("wrong_cookie", UNREACHABLE, with_wrong_cookie, heard=NODE_LOG),
+    "wrong cookie": Case("wrong_cookie", UNREACHABLE, with_wrong_cookie, heard=NODE_LOG, target=None),
 }
 
 
@@ -425,7 +437,7 @@ def left_by(root: Path, before: dict[str, str]) -> set[str]:
 
 
 def assert_written_down(scene: Scene, case: Case) -> None:
-    """From the request to a refusal of the same name, without a plan."""
+    """From the request to a refusal of the same name, without a plan, and of which hop, as far as that is known."""
     events = [entry.event for entry in scene.entries()]
     kinds = [type(event).__name__ for event in events]
     assert kinds[:2] == ["JournalOpened", "UpgradeRequested"]
@@ -436,3 +448,7 @@ def assert_written_down(scene: Scene, case: Case) -> None:
     assert isinstance(last.failure, Failure)
     assert last.failure.name == case.name
     assert all((last.failure.happened, last.failure.runs_now, last.failure.next))
+    (row,) = all_rows(scene.entries())
+    live = None if case.code == UNREACHABLE else "5.10.4"
+    assert (row.from_version, row.target_version) == (live, case.target)
+    assert (last.from_version, last.target_version) == (live, case.target)

@@ -10,6 +10,7 @@ from engine.errors import Interrupted
 from fixtures.build import Built
 from fixtures.node import RunningNode
 from journal.events import UpgradeInterrupted
+from projections.logs import all_rows
 from tests.engine.footprint import node_differences, node_footprint, tree_footprint
 from tests.engine.scene import Scene
 
@@ -50,5 +51,7 @@ def test_an_upgrade_that_is_stopped_there_writes_down_that_it_was(scene: Scene, 
     last = scene.entries()[-1].event
     assert isinstance(last, UpgradeInterrupted)
     assert last.why == "the operator stopped relup while making the plan"
+    (row,) = all_rows(scene.entries())
+    assert (row.from_version, row.target_version) == ("5.10.4", "5.10.5")
     assert manifests(scene.node.root) == []
     assert node_differences(scene.node, node_before) == []

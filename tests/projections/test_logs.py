@@ -9,7 +9,7 @@ from freezegun import freeze_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal.events import UpgradeId
+from journal.events import UpgradeId, UpgradeInterrupted
 from projections.logs import LogRow, all_rows, last_rows, official_text, started_between
 from projections.moment import read_moment, shown
 from tests.journal.memory import MemoryJournal
@@ -31,6 +31,9 @@ from tests.journal.stories import (
     unfinished,
     write,
 )
+
+STOPPED = UpgradeInterrupted(why="asked", runs_now="5.10.4", from_version="5.10.4", target_version="5.10.5")
+"""While the plan was made: the package has told its version."""
 
 
 def journal_of(story: Story) -> MemoryJournal:
@@ -55,6 +58,7 @@ def rows_of(story: Story, *, lock_held: bool = False) -> list[LogRow]:
         (unfinished, "5.10.4 -> 5.10.5 status=interrupted"),
         (between_releases, "5.10.4 -> 5.10.5 status=between-releases reason=code_change_failed"),
         (lambda: prepared()[:1], "? -> ? status=interrupted"),
+        (lambda: [prepared()[0], STOPPED], "5.10.4 -> 5.10.5 status=finished result=interrupted"),
     ],
 )
 def test_every_ending_has_its_official_text(attempt: object, ending: str) -> None:
