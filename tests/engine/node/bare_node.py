@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from engine.node.door import ModuleFile
+from engine.term import Term
 from fixtures.erlang_node import ErlangNode
 
 SOURCES = Path(__file__).parent / "erlang"
@@ -48,6 +49,21 @@ class BareNode(ErlangNode):
     def __init__(self, builds: Path, *flags: str) -> None:
         self.builds = builds
         super().__init__(builds / "v1", *flags)
+
+    def spawn(self, what: str, **bindings: Term) -> None:
+        """A process that has done this by now, and lives on."""
+        self.eval(
+            f"Us = self(), spawn(fun() -> {what}, Us ! done, receive after infinity -> ok end end),"
+            " receive done -> ok end",
+            **bindings,
+        )
+
+    def wait_for(self, process: str, module: str, function: str) -> None:
+        """Until a process (an Erlang expression) stands in that function."""
+        self.eval(
+            f"(fun Wait() -> case process_info({process}, current_function) of"
+            f" {{_, {{{module}, {function}, _}}}} -> ok; _ -> timer:sleep(5), Wait() end end)()"
+        )
 
     def file(self, module: str, version: str) -> ModuleFile:
         """A module's beam of one of the builds."""

@@ -45,7 +45,11 @@ class Subject(Protocol):
         ...
 
     def plant(self, place: Literal["suspend", "up", "down"]) -> None:
-        """Let one counter hold out against its suspend, or crash in its code_change."""
+        """Let one counter hold out against its suspend, until `give_in`, or crash in its code_change."""
+        ...
+
+    def give_in(self) -> None:
+        """Let who holds out against its suspend go on."""
         ...
 
     def spawn_lingering(self, number: int) -> None:
@@ -71,7 +75,7 @@ class NodeContract:
     def _key(self, direction: Literal["do", "undo"] = "do") -> StepKey:
         return StepKey(upgrade_id="contract", step=next(self._numbers), attempt=1, direction=direction)
 
-    def _update(self, direction: Literal["up", "down"]) -> ChangeCode:
+    def _update(self, direction: Literal["up", "down"], *, suspend_timeout_ms: int = 20_000) -> ChangeCode:
         target, other = ("v2", "v1") if direction == "up" else ("v1", "v2")
         return ChangeCode(
             module=self._subject.file("counter", target),
@@ -79,7 +83,7 @@ class NodeContract:
             direction=direction,
             from_version="1",
             extra=Atom("grown"),
-            suspend_timeout_ms=500,
+            suspend_timeout_ms=suspend_timeout_ms,
         )
 
     def _live(self, module: str) -> str | None:
@@ -125,14 +129,16 @@ class NodeContract:
         assert self._live("counter") == subject.file("counter", "v1").md5
 
     @pytest.mark.parametrize(
-        ("place", "name"), [("suspend", "suspend_timeout"), ("up", "code_change_failed")]
+        ("place", "name", "suspend_timeout_ms"),
+        [("suspend", "suspend_timeout", 500), ("up", "code_change_failed", 20_000)],
     )
     def test_a_failed_update_leaves_everything_as_it_was(
-        self, subject: Subject, place: Literal["suspend", "up"], name: str
+        self, subject: Subject, place: Literal["suspend", "up"], name: str, suspend_timeout_ms: int
     ) -> None:
         """One process out of all fails: everybody runs the old code with the old state."""
         subject.plant(place)
-        report = self._perform(self._update("up"))
+        report = self._perform(self._update("up", suspend_timeout_ms=suspend_timeout_ms))
+        subject.give_in()
         assert isinstance(report, StepNotDone)
         assert (report.name, report.reverted) == (name, True)
         assert report.live == {"counter": subject.file("counter", "v1").md5}

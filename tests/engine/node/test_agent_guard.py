@@ -5,7 +5,6 @@ as long as the test needs; then one of the agent's processes is killed by its pi
 process is called: it must answer, and with a state that fits the code.
 """
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +25,18 @@ from engine.node.errors import AgentBusy, ConnectionLost
 from engine.node.vm import Vm
 from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
-from tests.engine.node.watched_order import WatchedOrder, kill, member, stage, until
+from tests.engine.node.watched_order import (
+    WatchedOrder,
+    asked_of_the_code_server,
+    deafen,
+    go_on,
+    hold_the_switch,
+    kill,
+    let_go,
+    member,
+    stage,
+    until,
+)
 
 COUNT = 60
 STEP = StepKey(upgrade_id="guarded", step=1, attempt=1, direction="do")
@@ -53,6 +63,18 @@ def up(node: BareNode) -> ChangeCode:
         extra=Atom("grown"),
         suspend_timeout_ms=20_000,
     )
+
+
+LIES_IN = (
+    "(fun(To, Is) -> (fun Wait() -> {messages, Lying} = process_info(To, messages),"
+    " lists:any(Is, Lying) orelse begin timer:sleep(10), Wait() end end)() end)"
+)
+"""Called with a process and a test: returns when such a message lies unread in its mailbox."""
+
+
+def waiting_at_the_desk(node: BareNode) -> int:
+    """How many wait for the outcome of the step in hand."""
+    return int(node.eval("length(element(5, sys:get_state(relup_agent)))"))
 
 
 def blocked(node: BareNode) -> Any:
@@ -141,7 +163,8 @@ def test_a_change_answered_to_nobody_ends_its_process(node: BareNode, vm: Vm) ->
     # The keeper is held so that the answer lies in its mailbox when it dies.
     node.eval(
         "K = ets:lookup_element(relup_agent_record, keeper, 2), erlang:suspend_process(K), P ! go_on,"
-        " timer:sleep(200), exit(K, kill)",
+        f" {LIES_IN}(K, fun({{{{relup_answer, _, change, _, From}}, _}}) -> From =:= P; (_) -> false end),"
+        " exit(K, kill)",
         P=late,
     )
     report = update.report()
@@ -156,10 +179,11 @@ def test_a_kill_while_processes_are_being_suspended_leaves_nobody_suspended(
     node: BareNode, vm: Vm, role: str
 ) -> None:
     """Before the switch everybody is resumed on the old code, or the step goes on; nobody stays behind."""
-    node.eval("counter:hold(hd(probe_sup:counters()), 3000)")
+    deaf = deafen(node)
     update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "suspending")
     kill(node, role)
+    go_on(node, deaf)
     report = update.report()
     if role == "hand":
         assert isinstance(report, StepNotDone)
@@ -243,7 +267,7 @@ def test_the_same_key_waits_for_the_step_in_hand(node: BareNode, vm: Vm) -> None
     until(lambda: stage(node) == "changing" and others_changed(node))
     second = node.vm()
     again = WatchedOrder(second, STEP, up(node))
-    time.sleep(0.2)
+    until(lambda: waiting_at_the_desk(node) == 2)
     node.eval("P ! go_on", P=late)
     assert isinstance(update.report(), StepDone)
     assert again.report() == update.report()
@@ -273,20 +297,13 @@ def test_a_kill_inside_the_switch_waits_for_what_was_asked_of_the_code_server(
     node: BareNode, vm: Vm, role: str
 ) -> None:
     """A switch that still lies in the code server's mailbox comes before the decision, not after it."""
-    deaf = node.eval(
-        "code:ensure_loaded(timer), P = hd(probe_sup:counters()),"
-        " spawn(fun() -> sys:replace_state(P, fun(S) -> receive go_on -> S end end, infinity) end), P"
-    )
+    deaf = deafen(node)
     update = WatchedOrder(vm, STEP, up(node))
-    until(lambda: stage(node) == "suspending")
-    node.eval(
-        "spawn(fun() -> register(holder, self()), erlang:suspend_process(whereis(code_server)),"
-        " receive let_go -> ok end end), timer:sleep(50), P ! go_on",
-        P=deaf,
-    )
-    until(lambda: stage(node) == "switching")
+    hold_the_switch(node, deaf)
     kill(node, role)
-    node.eval("timer:sleep(200), holder ! let_go")
+    if role == "hand":  # the next one asks, too, before it decides
+        until(lambda: asked_of_the_code_server(node) == 2)
+    let_go(node)
     report = update.report()
     assert isinstance(report, StepDone), report
     assert (report.processes, report.ended) == (COUNT, ())
@@ -296,10 +313,11 @@ def test_a_kill_inside_the_switch_waits_for_what_was_asked_of_the_code_server(
 
 def test_an_exception_in_the_worker_leaves_nobody_suspended(node: BareNode, vm: Vm) -> None:
     """A worker that raises while processes stand still is followed by one that takes the step back."""
-    node.eval("counter:hold(hd(probe_sup:counters()), 1500)")
+    deaf = deafen(node)
     update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "suspending")
     node.eval("ets:delete(relup_agent_record, ready)")
+    go_on(node, deaf)
     report = update.report()
     assert isinstance(report, StepNotDone)
     assert (report.name, report.reverted) == ("worker_lost", True)
@@ -332,7 +350,7 @@ def test_when_every_worker_raises_the_last_one_lets_go_of_those_who_fit_the_code
 
 def test_a_call_whose_worker_dies_is_not_told_as_undone(node: BareNode, vm: Vm) -> None:
     """The function may have done its work, or may still be at it: nobody may count on the opposite."""
-    call = CallFunction(module="timer", function="sleep", arguments=(3_000,))
+    call = CallFunction(module="timer", function="sleep", arguments=(600_000,), timeout_ms=600_000)
     order = WatchedOrder(vm, STEP, call)
     until(
         lambda: (
@@ -350,17 +368,18 @@ def test_a_call_whose_worker_dies_is_not_told_as_undone(node: BareNode, vm: Vm) 
 
 def test_who_dies_before_its_answer_is_written_down_stays_dead(node: BareNode, vm: Vm) -> None:
     """The answer of a dead process does not bring it back: nobody waits for its change, and all others change."""
-    node.eval(
-        "[A, B | _] = probe_sup:counters(), register(late, B), counter:hold(A, 2500), counter:hold(B, 500)"
-    )
+    last, late = deafen(node), deafen(node, "lists:nth(2, probe_sup:counters())")
     update = WatchedOrder(vm, STEP, up(node))
     until(lambda: stage(node) == "suspending")
-    # The keeper is held so that the answer lies in its mailbox when the process dies.
+    # The keeper is held so that the answer lies in its mailbox when the process dies, and the hand hears of it.
     node.eval(
-        "P = whereis(late), K = ets:lookup_element(relup_agent_record, keeper, 2), erlang:suspend_process(K),"
-        " (fun Wait() -> case process_info(P, current_function) of {_, {sys, suspend_loop, _}} -> ok;"
-        " _ -> timer:sleep(10), Wait() end end)(), exit(P, kill), timer:sleep(200), erlang:resume_process(K)"
+        "K = ets:lookup_element(relup_agent_record, keeper, 2), erlang:suspend_process(K), P ! go_on,"
+        f" {LIES_IN}(K, fun({{{{relup_answer, _, suspend, _, From}}, _}}) -> From =:= P; (_) -> false end),"
+        " exit(P, kill), (fun Wait() -> case ets:match(relup_agent_record, {{ended, '_'}, '$1'}) of [_] -> ok;"
+        " _ -> timer:sleep(10), Wait() end end)(), erlang:resume_process(K)",
+        P=late,
     )
+    go_on(node, last)
     report = update.report()
     assert isinstance(report, StepDone), report
     assert [ended.reason for ended in report.ended] == ["killed"]
@@ -377,7 +396,8 @@ def test_a_hand_whose_keeper_dies_before_hearing_of_it_goes_on(node: BareNode, v
     # The keeper is held so that it dies with the new hand's word unread.
     node.eval(
         "K = ets:lookup_element(relup_agent_record, keeper, 2), erlang:suspend_process(K),"
-        " exit(ets:lookup_element(relup_agent_record, hand, 2), kill), timer:sleep(200), exit(K, kill)"
+        " exit(ets:lookup_element(relup_agent_record, hand, 2), kill),"
+        f" {LIES_IN}(K, fun({{relup_hand, _}}) -> true; (_) -> false end), exit(K, kill)"
     )
     node.eval("P ! go_on", P=late)
     report = update.report()
@@ -418,8 +438,10 @@ def test_who_crashes_in_the_new_code_before_the_report_is_named(node: BareNode, 
     # The hand is held so that the last answer and the crash are there when it looks.
     crashed = node.eval(
         "H = ets:lookup_element(relup_agent_record, hand, 2), erlang:suspend_process(H), P ! go_on,"
-        " timer:sleep(200), C = lists:last(probe_sup:counters()), catch gen_server:call(C, nonsense),"
-        " timer:sleep(200), erlang:resume_process(H), list_to_binary(pid_to_list(C))",
+        f" {LIES_IN}(H, fun(paid) -> true; (_) -> false end),"
+        " C = lists:last(probe_sup:counters()), catch gen_server:call(C, nonsense),"
+        f" {LIES_IN}(H, fun({{'DOWN', _, _, Died, _}}) -> Died =:= C; (_) -> false end),"
+        " erlang:resume_process(H), list_to_binary(pid_to_list(C))",
         P=late,
     )
     report = update.report()
@@ -433,15 +455,18 @@ def test_who_crashes_in_the_new_code_before_the_report_is_named(node: BareNode, 
 def test_a_blocker_that_was_killed_is_named_also_when_the_hand_dies_after_it(node: BareNode, vm: Vm) -> None:
     """The next hand finds nobody to kill, but the report has to tell what the hop has cost."""
     order = msgspec.structs.replace(up(node), kill_blockers=True, blocker_timeout_ms=100)
+    node.eval("counter:hold(hd(probe_sup:counters()), infinity)")
+    node.wait_for("hd(probe_sup:counters())", "timer", "sleep")
     killed = node.eval(
-        "P = hd(probe_sup:counters()), counter:hold(P, 60000), timer:sleep(100), {module, counter} = c:l(counter),"
-        " spawn(fun() -> sys:replace_state(kernel_safe_sup, fun(S) -> timer:sleep(2000), S end) end),"
-        " list_to_binary(pid_to_list(P))"
+        "{module, counter} = c:l(counter), list_to_binary(pid_to_list(hd(probe_sup:counters())))"
     )
+    # The walk to the others waits for it.
+    deaf = deafen(node, "kernel_safe_sup")
     update = WatchedOrder(vm, STEP, order)
     until(lambda: len(node.eval("probe_sup:counters()")) == COUNT - 1)
     until(lambda: node.eval("ets:lookup(relup_agent_record, killed)") != [])
     kill(node, "hand")
+    go_on(node, deaf)
     report = update.report()
     assert isinstance(report, StepDone), report
     assert [(ended.pid, ended.reason) for ended in report.ended] == [

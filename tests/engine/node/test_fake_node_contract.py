@@ -47,6 +47,9 @@ class FakeSubject:
     def plant(self, place: Literal["suspend", "up", "down"]) -> None:
         next(iter(self.vm.processes.values())).trouble[place] = "crash"
 
+    def give_in(self) -> None:
+        """Who crashes there holds nothing up."""
+
     def spawn_lingering(self, number: int) -> None:
         for _ in range(number):
             self.vm.spawn("looper", supervised=False, can_be_nudged=False)

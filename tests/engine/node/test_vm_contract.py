@@ -1,13 +1,14 @@
 """The door's contract, on the real node."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from engine.node.door import CallFunction, ModuleFile, Node, StepKey
 from tests.engine.node.bare_node import BareNode
 from tests.engine.node.contract import COUNTERS, NodeContract
+from tests.engine.node.watched_order import deafen, go_on
 
 
 class RealSubject:
@@ -15,6 +16,7 @@ class RealSubject:
 
     def __init__(self, bare: BareNode) -> None:
         self._bare = bare
+        self._deaf: Any = None
         self.node: Node = bare.vm()
         self.other_folder = str(bare.builds / "v2")
         bare.eval(
@@ -33,9 +35,13 @@ class RealSubject:
 
     def plant(self, place: Literal["suspend", "up", "down"]) -> None:
         if place == "suspend":
-            self._bare.eval("counter:hold(hd(probe_sup:counters()), 3000)")
+            self._deaf = deafen(self._bare)
         else:
             self._bare.eval(f"ets:insert(trouble, {{{{{place}, hd(probe_sup:counters())}}, crash}})")
+
+    def give_in(self) -> None:
+        if self._deaf is not None:
+            go_on(self._bare, self._deaf)
 
     def spawn_lingering(self, number: int) -> None:
         self._bare.eval(f"[looper:plain() || _ <- lists:seq(1, {number})]")

@@ -1,6 +1,6 @@
 """Processes born while a module is updated, and those that nobody lists: found, stopped, changed, or told."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 
 import msgspec
@@ -10,7 +10,15 @@ from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNo
 from engine.node.vm import Vm
 from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
-from tests.engine.node.watched_order import WatchedOrder, stage, until
+from tests.engine.node.watched_order import (
+    WatchedOrder,
+    deafen,
+    go_on,
+    hold_the_switch,
+    let_go,
+    stage,
+    until,
+)
 
 COUNT = 40
 _steps = count(1)
@@ -58,32 +66,23 @@ def answers(node: BareNode) -> set[object]:
     return {(answer[0], *answer[2:]) for answer in found}
 
 
-def in_the_switch(node: BareNode, act: Callable[[], object]) -> None:
-    """Act while the switch of an update, which has begun, waits in front of the code server."""
-    until(lambda: stage(node) == "suspending")
-    node.eval(
-        "spawn(fun() -> register(holder, self()), erlang:suspend_process(whereis(code_server)),"
-        " receive let_go -> ok end end), timer:sleep(50), deaf ! go_on"
-    )
-    until(lambda: stage(node) == "switching")
-    act()
-    node.eval("timer:sleep(200), holder ! let_go")
-
-
-def deafen(node: BareNode) -> None:
-    """One counter does not stop before it gets `go_on`."""
-    node.eval(
-        "code:ensure_loaded(timer), P = hd(probe_sup:counters()), register(deaf, P),"
-        " spawn(fun() -> sys:replace_state(P, fun(S) -> receive go_on -> S end end, infinity) end)"
+def waits_to_be_started(node: BareNode) -> bool:
+    """A request lies unread at one of the supervisors."""
+    return bool(
+        node.eval(
+            "Top = whereis(probe_sup), {links, Below} = process_info(Top, links),"
+            " [P || P <- [Top | Below], {_, Lying} <- [process_info(P, message_queue_len)], Lying > 0]"
+        )
     )
 
 
 def test_who_is_born_while_the_others_are_stopped_is_updated_too(node: BareNode, vm: Vm) -> None:
     """A connection that is accepted between the listing and the switch has the old state and gets the new one."""
-    node.eval("counter:hold(hd(probe_sup:counters()), 1500)")
+    deaf = deafen(node)
     update = WatchedOrder(vm, key(), up(node))
     until(lambda: stage(node) == "suspending")
     node.eval("probe_sup:start_counters(5)")
+    go_on(node, deaf)
     report = update.report()
     assert isinstance(report, StepDone), report
     assert (report.processes, report.ended, report.notes) == (COUNT + 5, (), ())
@@ -93,7 +92,7 @@ def test_who_is_born_while_the_others_are_stopped_is_updated_too(node: BareNode,
 
 def test_a_newcomer_that_dies_in_its_code_change_is_named(node: BareNode, vm: Vm) -> None:
     """Those who joined late are watched as the others are."""
-    node.eval("counter:hold(hd(probe_sup:counters()), 1500)")
+    deaf = deafen(node)
     update = WatchedOrder(vm, key(), up(node))
     until(lambda: stage(node) == "suspending")
     dying = node.eval(
@@ -101,6 +100,7 @@ def test_a_newcomer_that_dies_in_its_code_change_is_named(node: BareNode, vm: Vm
         " P = lists:nth(3, probe_sup:counters() -- Before), ets:insert(trouble, {{up, P}, die}),"
         " list_to_binary(pid_to_list(P))"
     )
+    go_on(node, deaf)
     report = update.report()
     assert isinstance(report, StepDone), report
     assert [(ended.pid, ended.reason) for ended in report.ended] == [(dying.decode(), "killed")]
@@ -110,9 +110,12 @@ def test_a_newcomer_that_dies_in_its_code_change_is_named(node: BareNode, vm: Vm
 
 def test_nobody_is_born_between_the_last_look_and_the_switch(node: BareNode, vm: Vm) -> None:
     """Those who start the module's processes stand still until the code is switched, and then go on."""
-    deafen(node)
+    deaf = deafen(node)
     update = WatchedOrder(vm, key(), up(node))
-    in_the_switch(node, lambda: node.eval("spawn(fun() -> probe_sup:start_counters(1) end)"))
+    hold_the_switch(node, deaf)
+    node.eval("spawn(fun() -> probe_sup:start_counters(1) end)")
+    until(lambda: waits_to_be_started(node))
+    let_go(node)
     report = update.report()
     assert isinstance(report, StepDone), report
     assert (report.processes, report.notes) == (COUNT, ())
@@ -123,9 +126,11 @@ def test_nobody_is_born_between_the_last_look_and_the_switch(node: BareNode, vm:
 
 def test_who_is_born_there_all_the_same_is_told(node: BareNode, vm: Vm) -> None:
     """A process that no supervisor starts cannot be held up; the report names it."""
-    deafen(node)
+    deaf = deafen(node)
     update = WatchedOrder(vm, key(), up(node))
-    in_the_switch(node, lambda: node.eval("gen_server:start(counter, 7, [])"))
+    hold_the_switch(node, deaf)
+    node.eval("gen_server:start(counter, 7, [])")
+    let_go(node)
     report = update.report()
     assert isinstance(report, StepDone), report
     (note,) = report.notes
@@ -158,10 +163,11 @@ def test_the_way_back_takes_those_along_who_were_born_in_the_new_code(node: Bare
 def test_a_rollback_takes_newcomers_down_too(node: BareNode, vm: Vm) -> None:
     """Who is born in the new code while the others are stopped has the new state, and goes back with them."""
     assert isinstance(vm.perform(key(), up(node)), StepDone)
-    node.eval("counter:hold(hd(probe_sup:counters()), 1500)")
+    deaf = deafen(node)
     update = WatchedOrder(vm, key(), down(node))
     until(lambda: stage(node) == "suspending")
     node.eval("probe_sup:start_counters(5)")
+    go_on(node, deaf)
     report = update.report()
     assert isinstance(report, StepDone), report
     assert (report.processes, report.ended) == (COUNT + 5, ())
@@ -195,8 +201,9 @@ def test_a_supervisor_that_does_not_answer_does_not_stop_a_rollback(node: BareNo
 
 def test_a_newcomer_that_is_stuck_in_its_init_is_named_and_all_go_on(node: BareNode, vm: Vm) -> None:
     """The update takes no longer than its deadline, changes nothing, and holds up neither it nor its supervisor."""
-    order = msgspec.structs.replace(up(node), suspend_timeout_ms=1_500)
-    node.eval("ets:insert(trouble, {{born, 1}, block}), counter:hold(hd(probe_sup:counters()), 800)")
+    order = msgspec.structs.replace(up(node), suspend_timeout_ms=6_000)
+    node.eval("ets:insert(trouble, {{born, 1}, block})")
+    deaf = deafen(node)
     update = WatchedOrder(vm, key(), order)
     until(lambda: stage(node) == "suspending")
     node.eval("spawn(fun() -> probe_sup:start_counters(1) end)")
@@ -206,6 +213,7 @@ def test_a_newcomer_that_is_stuck_in_its_init_is_named_and_all_go_on(node: BareN
         " {_, S} <- [process_info(P, current_stacktrace)], lists:keymember(born, 2, S)] of [P] -> P;"
         " _ -> timer:sleep(5), Find() end end)()"
     )
+    go_on(node, deaf)
     report = update.report()
     assert isinstance(report, StepNotDone), report
     assert (report.name, report.reverted, report.ended) == ("suspend_timeout", True, ())

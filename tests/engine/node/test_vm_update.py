@@ -10,7 +10,7 @@ from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNo
 from engine.node.vm import Vm
 from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
-from tests.engine.node.watched_order import WatchedOrder, stage, until
+from tests.engine.node.watched_order import WatchedOrder, deafen, go_on, stage, until
 
 _steps = count(1)
 
@@ -35,6 +35,7 @@ def up(node: BareNode, **more: object) -> ChangeCode:
         "direction": "up",
         "from_version": "1",
         "extra": Atom("grown"),
+        "suspend_timeout_ms": 20_000,
     }
     return ChangeCode(**(given | more))  # type: ignore[arg-type]
 
@@ -46,6 +47,7 @@ def down(node: BareNode) -> ChangeCode:
         direction="down",
         from_version="1",
         extra=Atom("grown"),
+        suspend_timeout_ms=20_000,
     )
 
 
@@ -107,7 +109,7 @@ def test_a_code_change_that_never_comes_back_ends_its_process_and_takes_the_othe
     """A hung process fits neither code, so it is ended and named; all others run the old code again."""
     node.eval("probe_sup:start_counters(200)")
     node.eval("ets:insert(trouble, {{up, lists:nth(5, probe_sup:counters())}, block})")
-    report = vm.perform(key(), up(node, change_timeout_ms=500))
+    report = vm.perform(key(), up(node, change_timeout_ms=5_000))
     assert isinstance(report, StepNotDone), report
     assert (report.name, report.reverted) == ("code_change_failed", True)
     assert [ended.reason for ended in report.ended] == ["killed"]
@@ -144,8 +146,9 @@ def test_without_the_old_file_a_failing_process_ends_and_the_new_code_stays(node
 def test_a_process_that_does_not_stop_in_time_leaves_everything_as_it_was(node: BareNode, vm: Vm) -> None:
     """On suspend timeout nothing is loaded, all run on, and the late one is resumed too."""
     node.eval("probe_sup:start_counters(200)")
-    late = node.eval("P = lists:nth(3, probe_sup:counters()), counter:hold(P, 1500), P")
+    late = deafen(node, "lists:nth(3, probe_sup:counters())")
     report = vm.perform(key(), up(node, suspend_timeout_ms=300))
+    go_on(node, late)
     assert isinstance(report, StepNotDone), report
     assert (report.name, report.reverted) == ("suspend_timeout", True)
     assert report.live == {"counter": node.file("counter", "v1").md5}
@@ -154,11 +157,8 @@ def test_a_process_that_does_not_stop_in_time_leaves_everything_as_it_was(node: 
     assert vm.suspended() == ()
 
 
-def test_the_deadline_of_the_suspends_covers_the_asking(node: BareNode, vm: Vm) -> None:
-    """Nobody stands still longer because there are many, all busy, who are asked one portion after the other."""
-    node.eval("probe_sup:start_counters(40000)")
-    order = up(node, suspend_timeout_ms=500)
-    node.eval("[counter:hold(P, 20000) || P <- probe_sup:counters()]")
+def refused_after_s(node: BareNode, vm: Vm, order: ChangeCode) -> float:
+    """How long the processes were being suspended, before it was given up."""
     update = WatchedOrder(vm, key(), order)
     until(lambda: stage(node) == "suspending")
     began = time.monotonic()
@@ -167,7 +167,19 @@ def test_the_deadline_of_the_suspends_covers_the_asking(node: BareNode, vm: Vm) 
     report = update.report()
     assert isinstance(report, StepNotDone), report
     assert (report.name, report.reverted) == ("suspend_timeout", True)
-    assert took_s < 1.5
+    return took_s
+
+
+def test_the_deadline_of_the_suspends_covers_the_asking(node: BareNode, vm: Vm) -> None:
+    """Nobody stands still longer because there are many, all busy, who are asked one portion after the other.
+
+    Asking 40,000 in portions of 64 that are waited for 2 ms each takes 1.25 s or longer, however fast the machine;
+    one that has other things to do meanwhile is given more tries.
+    """
+    node.eval("probe_sup:start_counters(40000)")
+    order = up(node, suspend_timeout_ms=100)
+    node.eval("[counter:hold(P, infinity) || P <- probe_sup:counters()]")
+    assert any(refused_after_s(node, vm, order) < 1.2 for _ in range(5))
 
 
 def test_who_leaves_between_the_listing_and_the_first_question_is_none_that_the_update_ended(
@@ -177,11 +189,15 @@ def test_who_leaves_between_the_listing_and_the_first_question_is_none_that_the_
     node.eval("probe_sup:start_counters(20)")
     order = up(node)
     # The walk meets them, then waits for a supervisor of another application, which answers when they are gone.
+    deaf = deafen(node, "kernel_safe_sup")
+    update = WatchedOrder(vm, key(), order)
+    until(lambda: node.eval("process_info(whereis(kernel_safe_sup), message_queue_len)")[1] > 0)
     node.eval(
-        "[A, B | _] = probe_sup:counters(), spawn(fun() -> sys:replace_state(kernel_safe_sup, fun(S) ->"
-        " timer:sleep(1500), S end) end), spawn(fun() -> timer:sleep(1000), exit(A, kill), exit(B, kill) end)"
+        "[begin R = monitor(process, P), exit(P, kill), receive {'DOWN', R, _, _, _} -> ok end end"
+        " || P <- lists:sublist(probe_sup:counters(), 2)]"
     )
-    report = vm.perform(key(), order)
+    go_on(node, deaf)
+    report = update.report()
     assert isinstance(report, StepDone), report
     assert (report.processes, report.ended) == (18, ())
     assert versions(node) == {"v2"}

@@ -1,7 +1,7 @@
 %% A process with a state that grows: {counter, N} in version 1, {counter, N, Label} in version 2.
 %% What its code_change does for one process stands in the public table `trouble`: {{Way, Pid}, What}; how often
 %% it was asked to, too: {{asked, Way, Pid}, Count}. One that is started with N waits in its init while there is
-%% {{born, N}, block}.
+%% {{born, N}, block}. `hold` keeps one busy for a time, or for ever.
 -module(counter).
 -behaviour(gen_server).
 -export([start_link/1, bump/1, read/1, hold/2, closure/0]).
