@@ -38,7 +38,7 @@ class TlsNode(PlainNode):
 
 def start(folder: Path, port: int, optfile: Path) -> TlsNode:
     TlsNode.optfile = optfile
-    flags = ("-proto_dist", "inet_tls", "-ssl_dist_optfile", str(optfile), "-kernel", "net_ticktime", "4")
+    flags = ("-proto_dist", "inet_tls", "-ssl_dist_optfile", str(optfile), "-kernel", "net_ticktime", "6")
     node = TlsNode.start(folder, port, *flags)
     assert isinstance(node, TlsNode)
     return node
@@ -56,7 +56,7 @@ def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(optfile: Path, t
             for number in range(50):
                 assert connection.call("erlang", "abs", [-number], timeout_s=60) == number
             ask_from_many_threads(node)
-            time.sleep(7)  # longer than the node waits for a sign of life
+            time.sleep(8)  # longer than the node waits for a sign of life
             assert connection.call("erlang", "abs", [-1], timeout_s=60) == 1
         stranger = make_dist_optfile(tmp_path / "strangers")
         TlsNode.optfile = stranger

@@ -9,6 +9,7 @@ import pytest
 from engine.node.door import LoadModules, ModuleFile, StepDone, StepKey, StepNotDone, StepProgress
 from engine.node.vm import Vm
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.watched_order import until
 
 _steps = count(1)
 
@@ -201,7 +202,7 @@ def test_killing_blockers_ends_exactly_them_and_says_who(node: BareNode, vm: Vm)
     assert len(lingering) == 100
     assert all(ended.reason.startswith("killed: ") for ended in report.ended)
     assert node.eval("length(probe_sup:loopers())") == 20
-    assert node.eval("length(processes())") <= before - 100 + 2
+    until(lambda: node.eval("length(processes())") <= before - 100 + 2)
 
 
 def test_those_killed_are_named_also_when_the_load_fails_after_it(node: BareNode, vm: Vm) -> None:
@@ -222,10 +223,7 @@ def test_old_code_is_purged_in_the_background_once_nobody_runs_it(node: BareNode
     """After a switch the old slot empties by itself, softly: a lingering process keeps its code."""
     node.eval("code:ensure_loaded(store), looper:plain()")
     load(vm, node.file("store", "v2"), node.file("looper", "v2"))
-    for _ in range(200):
-        if node.eval("erlang:check_old_code(store)") == "false":
-            break
-        node.eval("timer:sleep(10)")
+    until(lambda: node.eval("erlang:check_old_code(store)") == "false")
     assert node.eval("[erlang:check_old_code(M) || M <- [store, looper]]") == ["false", "true"]
 
 
@@ -236,9 +234,6 @@ def test_a_dismissed_agent_purges_to_the_end_and_then_goes(node: BareNode, vm: V
     load(vm, *first)
     load(vm, *second)
     vm.dismiss()
-    for _ in range(3000):
-        if node.eval("whereis(relup_agent)") == "undefined":
-            break
-        node.eval("timer:sleep(10)")
-    assert node.eval("[M || M <- erlang:loaded(), erlang:check_old_code(M)]") == []
+    until(lambda: node.eval("whereis(relup_agent)") == "undefined")
+    until(lambda: node.eval("[M || M <- erlang:loaded(), erlang:check_old_code(M)]") == [])
     assert not [module for module in vm.module_md5s() if module.startswith("relup_agent")]

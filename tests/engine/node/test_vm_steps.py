@@ -24,6 +24,7 @@ from engine.node.errors import ProtocolViolation
 from engine.node.vm import Vm
 from engine.term import Atom, charlist
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.watched_order import settled, until
 
 _steps = count(1)
 
@@ -187,10 +188,8 @@ def test_a_call_that_takes_too_long_is_ended(node: BareNode, vm: Vm) -> None:
     report = perform(vm, order)
     assert isinstance(report, StepNotDone)
     assert report.name == "call_timed_out"
-    assert (
-        node.eval("[P || P <- processes(), {_, {timer, sleep, _}} <- [process_info(P, current_function)]]")
-        == []
-    )
+    asleep = "[P || P <- processes(), {_, {timer, sleep, _}} <- [process_info(P, current_function)]]"
+    until(lambda: node.eval(asleep) == [])
 
 
 def test_an_application_is_pointed_to_another_tree_in_its_place_of_the_code_path(
@@ -228,13 +227,19 @@ def test_a_dismissed_agent_leaves_no_module_process_or_table(node: BareNode, vm:
     for _ in range(2):  # a bare node loads what it lacks at first use
         perform(vm, CallFunction(module="erlang", function="node", arguments=()))
         vm.dismiss()
+    rounds = [in_and_out(node, vm) for _ in range(3)]
+    assert any(before == after for before, after in rounds), rounds
+
+
+def in_and_out(node: BareNode, vm: Vm) -> tuple[object, object]:
+    """What the VM had before and after an agent. The VM may do something of its own meanwhile."""
     before = counts(node)
     perform(vm, CallFunction(module="erlang", function="node", arguments=()))
     assert node.eval("is_pid(whereis(relup_agent))") == "true"
     vm.dismiss()
     vm.dismiss()
-    assert counts(node) == before
     assert node.eval("whereis(relup_agent)") == "undefined"
+    return before, settled(lambda: counts(node), before)
 
 
 def counts(node: BareNode) -> object:
@@ -247,9 +252,8 @@ def counts(node: BareNode) -> object:
 def test_an_agent_of_another_protocol_is_refused(node: BareNode, vm: Vm) -> None:
     """What answers in a language we do not know is not driven on."""
     node.eval(
-        "spawn(fun() -> register(relup_agent, self()), Loop = fun Loop() -> receive"
-        " {'$gen_call', From, _} -> gen_server:reply(From, {refused, {protocol, 2}}), Loop() end end, Loop() end),"
-        " timer:sleep(50)"
+        "register(relup_agent, spawn(fun Loop() -> receive"
+        " {'$gen_call', From, _} -> gen_server:reply(From, {refused, {protocol, 2}}), Loop() end end))"
     )
     with pytest.raises(ProtocolViolation, match="speaks protocol 2, this relup speaks 1"):
         perform(vm, CallFunction(module="erlang", function="node", arguments=()))
@@ -258,10 +262,9 @@ def test_an_agent_of_another_protocol_is_refused(node: BareNode, vm: Vm) -> None
 def test_an_idle_agent_of_another_relup_makes_room(node: BareNode, vm: Vm) -> None:
     """Same protocol, other source: it is dismissed and ours stands at the desk."""
     node.eval(
-        "spawn(fun() -> register(relup_agent, self()), Loop = fun Loop() -> receive"
+        "register(relup_agent, spawn(fun Loop() -> receive"
         " {'$gen_call', From, {1, hello}} -> gen_server:reply(From, {agent, other_agent, none, []}), Loop();"
-        " {'$gen_call', From, {1, dismiss}} -> gen_server:reply(From, dismissed) end end, Loop() end),"
-        " timer:sleep(50)"
+        " {'$gen_call', From, {1, dismiss}} -> gen_server:reply(From, dismissed) end end))"
     )
     assert isinstance(perform(vm, CallFunction(module="erlang", function="node", arguments=())), StepDone)
 
@@ -270,8 +273,5 @@ def test_an_agent_whose_client_is_gone_ends_itself_when_nothing_is_open(node: Ba
     """Ten idle minutes (here: the same message) and it takes itself out of the VM."""
     perform(vm, CallFunction(module="erlang", function="node", arguments=()))
     node.eval("relup_agent ! timeout")
-    for _ in range(500):
-        if not [module for module in vm.module_md5s() if module.startswith("relup_agent")]:
-            break
-    assert not [module for module in vm.module_md5s() if module.startswith("relup_agent")]
-    assert node.eval("whereis(relup_agent)") == "undefined"
+    until(lambda: not [module for module in vm.module_md5s() if module.startswith("relup_agent")])
+    until(lambda: node.eval("whereis(relup_agent)") == "undefined")
