@@ -103,8 +103,17 @@ FAILURES: dict[str, Explanation] = {
     ),
     "failed_to_stop_app": _failed(
         "An application that is to be restarted did not stop in time, or its stop crashed.",
-        "Its code was not touched; where it stopped after all, the rollback starts it again. " + _STOPPED,
+        "Its code was not touched; where it stopped after all, the rollback starts it again. A stop that"
+        " never ends stops the rollback too (app_still_stopping). " + _STOPPED,
         f"{_LOG} Check that it runs: application:which_applications().",
+    ),
+    "app_still_stopping": _failed(
+        "The node's application controller does not answer, because an application has begun to stop and its stop"
+        " has not ended. Until it has, nobody can stop, start or list applications. The error's own text names the"
+        " application and the process that is at it.",
+        _UNDONE,
+        "Look what that process waits for. Let it go on, or end it (exit(Pid, kill) on the node): with it ends the"
+        " stop. Then upgrade again, or 'relup recover --rollback' between releases: it starts the application.",
     ),
     "failed_to_start_app": _failed(
         "An application was stopped and given its new code, and then did not start.",

@@ -32,6 +32,11 @@ from engine.steps import (
 from journal.events import Direction, EndedProcess, Evidence, SuspendedProcess
 
 LOOK = "Look at the node's log, then run 'relup status'."
+STILL_STOPPING = "app_still_stopping"
+END_THE_STOP = (
+    "Look what the process that is named waits for. Let it go on, or end it by exit(Pid, kill) on the node: with it "
+    "ends the stop."
+)
 
 
 def act_for(
@@ -171,7 +176,7 @@ def judged(report: door.StepReport) -> Evidence:
             raise StepFailure(
                 report.detail,
                 name=report.name,
-                next=LOOK,
+                next=END_THE_STOP if report.name == STILL_STOPPING else LOOK,
                 reverted=report.reverted,
                 evidence=Evidence(ended=_ended(report.ended)),
             )

@@ -18,6 +18,7 @@ from engine.errors import (
     RolledBack,
     StepFailure,
 )
+from engine.hands import STILL_STOPPING
 from engine.incarnation import require_same
 from engine.interrupts import Heed, heed
 from engine.looks import looks_untouched
@@ -140,9 +141,14 @@ def between_releases(run: Run, failure: RelupError, *, rollback_failed: bool) ->
     if rollback_failed:
         run.record(RollbackFailed(failure=told, on_old=old, on_new=new))
     run.record(UpgradeFailed(failure=told, ended_as="between_releases", on_old=old, on_new=new))
-    error = BetweenReleases(failure.happened, next=RECOVER, name=failure.name)
+    error = BetweenReleases(failure.happened, next=_way_on(failure), name=failure.name)
     error.runs_now = f"{runs_now}; on the old side: {listed(list(old)) or 'none'}" if old or new else runs_now
     return error
+
+
+def _way_on(failure: RelupError) -> str:
+    """How to recover. While an application still stops, that would only meet the same again."""
+    return f"{failure.next} {RECOVER}" if failure.name == STILL_STOPPING else RECOVER
 
 
 def _both_sides(run: Run) -> tuple[tuple[str, ...], tuple[str, ...], str]:

@@ -13,7 +13,7 @@ restart(Application, _, _, _, _) when Application =:= kernel; Application =:= st
 restart(Application, Files, Remove, #{app_file := AppFile} = Options, Tell) ->
     case {file:consult(AppFile), relup_agent_load:read(Files)} of
         {{ok, [{application, Application, _} = Spec]}, {ok, _}} ->
-            clear(Application, Spec, Files, Remove, Options, Tell);
+            answered(Application, Spec, Files, Remove, Options, Tell);
         {_, {not_done, Name, Text}} ->
             not_done(Name, Text, true);
         {Consulted, _} ->
@@ -23,6 +23,13 @@ restart(Application, Files, Remove, #{app_file := AppFile} = Options, Tell) ->
 
 not_done(Name, Text, Reverted) ->
     {not_done, #{name => Name, detail => Text, reverted => Reverted}}.
+
+%% A stop that another order or another hand has begun may go on still: it is waited for as one of our own is.
+answered(Application, Spec, Files, Remove, #{timeout_ms := Timeout} = Options, Tell) ->
+    case relup_agent_controller:answers(Timeout) of
+        ok -> clear(Application, Spec, Files, Remove, Options, Tell);
+        {not_done, Name, Text} -> not_done(Name, Text, true)
+    end.
 
 %% Who lingers in old code and is none of the application's own would only be found when it has stopped.
 clear(Application, Spec, Files, Remove, Options, Tell) ->

@@ -2,7 +2,7 @@
 %%
 %% A supervisor that does not answer may have users that nobody would update. On the way up it refuses the order.
 %% On the way back they are found by what they run instead: a rollback that is refused leaves the node between
-%% releases.
+%% releases. An application controller that does not answer refuses both ways: without it no supervisor is found.
 
 -module(relup_agent_users).
 
@@ -15,16 +15,23 @@ gather(Module, Direction) ->
     {Users, Parents, Silent} = relup_agent_walk:users([Module]),
     Pids = [Pid || {Pid, _} <- Users],
     Strays = [Pid || {Pid, _} <- relup_agent_walk:strays([Module], Pids), ordsets:is_element(Pid, Before)],
-    case {Silent, Direction} of
-        {[_ | _], up} ->
-            {not_done, supervisors_silent, silent(Silent)};
-        _ ->
+    case refused(Silent, Direction) of
+        {not_done, _, _} = NotDone ->
+            NotDone;
+        none ->
             Orphans = [Pid || Pid <- Strays, is_child(relup_agent_walk:parent(Pid), Silent)],
             relup_agent_section:write(strays, Strays -- Orphans),
             relup_agent_section:write(notes, unreached(Strays -- Orphans) ++ orphaned(Orphans, Silent)),
             All = Pids ++ Orphans,
             {ok, relup_agent_rows:new(All, first_shape(Direction), Parents -- All),
                 ordsets:union(Before, lists:sort(Pids))}
+    end.
+
+refused(Silent, Direction) ->
+    case {lists:member(whereis(application_controller), Silent), Silent, Direction} of
+        {true, _, _} -> relup_agent_controller:silent();
+        {false, [_ | _], up} -> {not_done, supervisors_silent, silent(Silent)};
+        _ -> none
     end.
 
 first_shape(up) -> old;

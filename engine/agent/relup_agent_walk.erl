@@ -12,13 +12,21 @@
 %% above them, and the supervisors (and event managers, whose handlers are users) that did not answer.
 users(Modules) ->
     Wanted = maps:from_list([{M, true} || M <- Modules]),
-    Tops = [top(App) || {App, _, _} <- application:which_applications()],
+    {Apps, Unheard} = running(),
     {Found, Parents, Silent} = lists:foldl(
         fun(Top, Acc) -> tree(Top, Wanted, Acc) end,
-        {[], [], []},
-        [Pid || Pid <- Tops, is_pid(Pid)]
+        {[], [], Unheard},
+        [Pid || App <- Apps, Pid <- [top(App)], is_pid(Pid)]
     ),
     {lists:usort(Found), lists:usort(Parents) -- [none], Silent}.
+
+%% The application controller, which answers nobody while it stops an application, stands above all supervisors.
+running() ->
+    try application:which_applications() of
+        Running -> {[App || {App, _, _} <- Running], []}
+    catch
+        exit:{timeout, _} -> {[], [whereis(application_controller)]}
+    end.
 
 top(App) ->
     case application_controller:get_master(App) of

@@ -239,7 +239,7 @@ class StepNotDone(Frozen, frozen=True, tag="not_done"):
     Attributes:
         name: EMQX's error name where it has one (`code_change_failed`, `failed_to_stop_app`), else ours
             (`suspend_timeout`, `lingering_processes`, `module_md5_mismatch`, `load_failed`,
-            `failed_to_start_app`, `call_failed`, `call_timed_out`).
+            `app_still_stopping`, `failed_to_start_app`, `call_failed`, `call_timed_out`).
         detail: What the VM saw, as text for people.
         reverted: The VM is as it was before the step; else `live` says what is.
         live: The md5 of each of the step's modules now; None for one not loaded.

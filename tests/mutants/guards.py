@@ -238,9 +238,23 @@ GUARDS = (
     Guard(
         keeps="a supervisor that does not answer refuses an update",
         file="engine/agent/relup_agent_users.erl",
-        was="        {[_ | _], up} ->\n",
-        becomes="        {[_ | _], sideways} ->\n",
+        was="        {false, [_ | _], up} ->",
+        becomes="        {false, [_ | _], sideways} ->",
         tests=(_NEWCOMERS,),
+    ),
+    Guard(
+        keeps="an application controller that does not answer refuses an update both ways",
+        file="engine/agent/relup_agent_users.erl",
+        was="        {true, _, _} ->",
+        becomes="        {sideways, _, _} ->",
+        tests=("tests/engine/node/test_vm_controller.py",),
+    ),
+    Guard(
+        keeps="an application that still stops is named instead of asked",
+        file="engine/agent/relup_agent_application.erl",
+        was="    case relup_agent_controller:answers(Timeout) of\n",
+        becomes="    case ok of\n",
+        tests=("tests/engine/test_application_that_does_not_stop.py",),
     ),
     Guard(
         keeps="a worker that raises while processes are suspended is followed by another",
