@@ -55,7 +55,8 @@ FAILURES: dict[str, Explanation] = {
     "suspend_timeout": _failed(
         "Processes of an update did not stop within --suspend-timeout-ms: they are busy in a call of their own.",
         "No code was switched, and everybody was resumed. The steps before are rolled back: the old release runs"
-        " (exit code 20).",
+        " (exit code 20). On the way back an update is tried three times before the node is left between releases"
+        " (30).",
         "Upgrade again at a quieter time, or with a longer --suspend-timeout-ms: it is the longest that clients of"
         " those processes may wait.",
     ),

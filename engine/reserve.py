@@ -3,6 +3,7 @@
 import msgspec
 
 from engine.state import UpgradeState
+from engine.steps import from_record
 from journal.events import EndedProcess, PlanResolved
 
 ENTRY_BYTES = 16 * 1024
@@ -14,7 +15,7 @@ REASON_CHARS = 200
 
 
 def journal_need_bytes(state: UpgradeState) -> int:
-    """Room for two entries of every step, of its undoing, and for what stands around them."""
+    """Room for two entries of every step, of each try of its undoing, and for what stands around them."""
     return journal_need_of(state.plan, ended_before=len(state.ended))
 
 
@@ -31,7 +32,8 @@ def journal_need_of(plan: PlanResolved | None, *, ended_before: int = 0) -> int:
     if plan is None:
         return 8 * ENTRY_BYTES
     ended = ended_before + 2 * plan.may_end
-    entries = (4 * len(plan.steps) + 8) * ENTRY_BYTES
+    tries = sum(1 + from_record(step).undo_tries for step in plan.steps)
+    entries = (2 * tries + 8) * ENTRY_BYTES
     return entries + 3 * len(msgspec.msgpack.encode(plan)) + ended * ENDED_BYTES
 
 

@@ -43,6 +43,7 @@ RECOVER = (
 )
 
 UNCHANGED = "nothing was changed"
+SUSPEND_TIMEOUT = "suspend_timeout"
 
 
 def refuse_past_no_return(run: Run) -> None:
@@ -101,13 +102,33 @@ def finish_rollback(run: Run) -> None:
 
 def _undo_steps(run: Run) -> None:
     for number, step in run.state.steps_to_undo():
-        heeded = heed(run.house.interrupts(), run.state)
-        if heeded == Heed.STOP_HERE:
-            raise StepFailure("Asked twice to stop, the rollback stopped.", name="interrupted", next=RECOVER)
+        _require_going_on(run)
         if _has_nothing_to_undo(run, step):
             run.observed(number, step, "undo", note="nothing to undo: the world is as before the step")
         else:
+            _undo(run, number, step)
+
+
+def _undo(run: Run, number: int, step: Step) -> None:
+    for left in reversed(range(step.undo_tries)):
+        try:
             walk_to_an_end(run, number, step, "undo")
+            return
+        except StepFailure as failure:
+            if failure.name != SUSPEND_TIMEOUT or left == 0:
+                raise
+            run.house.progress.note(f"{failure.happened}; they run on, and the step is tried again")
+        _require_going_on(run)
+
+
+def _require_going_on(run: Run) -> None:
+    """Between two steps somebody may have asked to leave it at that.
+
+    Raises:
+        StepFailure: It was asked for twice.
+    """
+    if heed(run.house.interrupts(), run.state) == Heed.STOP_HERE:
+        raise StepFailure("Asked twice to stop, the rollback stopped.", name="interrupted", next=RECOVER)
 
 
 def _has_nothing_to_undo(run: Run, step: Step) -> bool:

@@ -18,6 +18,8 @@ class _Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", tag=str
     is_live: ClassVar[bool] = False
     """Changes the running VM."""
     undoable: ClassVar[bool] = True
+    undo_tries: ClassVar[int] = 1
+    """How often its undoing is tried, where a process that did not stop in time was all that failed."""
 
 
 class VerifyPackage(_Step, frozen=True, tag="VerifyPackage"):
@@ -57,9 +59,14 @@ class LoadModules(_Step, frozen=True, tag="LoadModules"):
 
 
 class ChangeCode(_Step, frozen=True, tag="ChangeCode"):
-    """`{update, M, {advanced, Extra}}`: the module and the states of its processes."""
+    """`{update, M, {advanced, Extra}}`: the module and the states of its processes.
+
+    On the way up a process that does not stop in time costs an attempt. On the way back it would cost a whole
+    release, and it may stop a moment later.
+    """
 
     is_live = True
+    undo_tries = 3
     module: ModuleChange
     from_version: str
     extra: str

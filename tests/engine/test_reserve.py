@@ -16,7 +16,7 @@ from engine.reserve import (
 )
 from engine.survival import KILLED
 from journal.events import EndedProcess, Evidence
-from tests.engine.stories import LOAD, REVERSIBLE, change, plan_of, state_after, succeeded
+from tests.engine.stories import LOAD, REVERSIBLE, UPDATE, change, plan_of, state_after, succeeded
 
 LONGEST = EndedProcess(
     pid="<0.1234567.89>",
@@ -47,6 +47,12 @@ def test_the_room_counts_each_process_that_may_end_twice() -> None:
     crowd = msgspec.structs.replace(plan, may_end=1_000)
     more = journal_need_of(crowd) - journal_need_of(plan)
     assert 0 <= more - 2 * 1_000 * ENDED_BYTES < ENTRY_BYTES
+
+
+def test_the_room_counts_each_try_of_an_undoing() -> None:
+    """An update may be tried three times on the way back; a load is undone once."""
+    updating, loading = (journal_need_of(plan_of((*REVERSIBLE, step))) for step in (UPDATE, LOAD))
+    assert round((updating - loading) / ENTRY_BYTES) == 4
 
 
 def test_the_room_counts_processes_that_have_ended_already() -> None:

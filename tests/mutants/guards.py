@@ -736,6 +736,20 @@ GUARDS = (
         tests=("tests/engine/test_stopped_planning.py",),
     ),
     Guard(
+        keeps="who does not stop at once on the way back is asked again",
+        file="engine/rollback.py",
+        was="            if failure.name != SUSPEND_TIMEOUT or left == 0:\n",
+        becomes="            if failure:\n",
+        tests=("tests/faults/test_late_on_the_way_back.py",),
+    ),
+    Guard(
+        keeps="only a process that does not stop is a reason to undo a step again",
+        file="engine/rollback.py",
+        was="            if failure.name != SUSPEND_TIMEOUT or left == 0:\n",
+        becomes="            if left == 0:\n",
+        tests=("tests/faults/test_late_on_the_way_back.py",),
+    ),
+    Guard(
         keeps="an application whose stop has begun is not said to run",
         file="engine/agent/relup_agent_application.erl",
         was='not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), false)',
