@@ -28,6 +28,7 @@ from engine.release.package import open_package
 from engine.run import House
 from engine.state import UpgradeState
 from engine.upgrade import upgrade
+from fixtures.node import is_gone
 from journal.door import Journal
 from journal.errors import JournalError
 from journal.events import AnyEvent, Entry, Head, UpgradeId
@@ -74,15 +75,8 @@ class DeadlyJournal:
 def kill_vm(pid: int) -> None:
     """SIGKILL the VM and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
-    while _lives(pid):
+    while not is_gone(pid):
         time.sleep(0.01)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def carried_out(order: Order) -> UpgradeState:
