@@ -62,7 +62,11 @@ def of_now(facts: Facts) -> tuple[object, ...]:
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(story=stories(), keep=st.integers(0, 4), over=st.booleans(), after=stories(2))
 def test_the_state_and_the_proof_survive_any_clearing(
     new_root: Callable[[], Path], story: Story, keep: int, over: bool, after: Story

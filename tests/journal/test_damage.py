@@ -274,7 +274,11 @@ def answers(folder: Path) -> tuple[list[Entry], object]:
     return list(reader.entries()), reader.head()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(chance=st.randoms(use_true_random=False), bits=st.integers(1, 4))
 def test_flips_of_the_raw_file_change_no_answer_or_are_damage(
     sound: Path, new_root: Callable[[], Path], chance: random.Random, bits: int

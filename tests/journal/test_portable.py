@@ -19,7 +19,11 @@ from tests.journal import raw
 from tests.journal.stories import BY, Story, begin, folder_of, stories, success, told, write, written
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(story=stories(), is_cleared=st.booleans())
 def test_an_exported_journal_gives_the_same_answers(
     new_root: Callable[[], Path], story: Story, is_cleared: bool

@@ -29,7 +29,11 @@ def root(memory: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=memory))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(story=stories(4))
 def test_the_status_of_every_prefix_is_the_same_by_snapshot_and_by_replay(memory: Path, story: Story) -> None:
     """Wherever the last snapshot was taken."""

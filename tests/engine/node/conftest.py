@@ -4,15 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from engine.node.connection import Connection
 from fixtures.ports import free_port, give_back
 from tests.engine.node.bare_node import BareNode, compile_all
 from tests.engine.node.plain import PlainNode
-
-settings.register_profile("shared machine", deadline=None)
-settings.load_profile("shared machine")
 
 PlainNodes = Callable[..., PlainNode]
 
