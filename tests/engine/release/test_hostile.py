@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from engine.release.vars import read_emqx_vars
 from fixtures.hostile.case import Case
 from fixtures.hostile.corpus import BY_NAME, CASES
 from tests.engine.release.packages import STAGING, snapshot
+from tests.in_memory import folder_in_memory
 
 _ROOT_ONLY_SEES_THROUGH = {"sidecar-unreadable"}
 
@@ -36,16 +38,24 @@ def _refusal(case: Case, tarball: Path, staging: Path) -> RelupError:
     return refused.value
 
 
+@pytest.fixture
+def street() -> Iterator[Path]:
+    """Where everything lies; two hundred thousand files wait for no disk there."""
+    with folder_in_memory() as folder:
+        yield folder
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.name not in _ROOT_ONLY_SEES_THROUGH], ids=lambda case: case.name
 )
-def test_a_hostile_case_is_refused_with_its_own_error_and_leaves_nothing(case: Case, tmp_path: Path) -> None:
+def test_a_hostile_case_is_refused_with_its_own_error_and_leaves_nothing(case: Case, street: Path) -> None:
     """Every case of the corpus gives its error name; beside, above and in RootDir not a byte is another."""
-    tarball = case.write(tmp_path / "upgrade")
-    root = tmp_path / "above" / "root"
-    for place in (tmp_path / "above", root):
+    tarball = case.write(street / "upgrade")
+    root = street / "above" / "root"
+    for place in (street / "above", root):
         _canaries(place)
-    before = snapshot(tmp_path)
+    before = snapshot(street)
     refused = _refusal(case, tarball, root / STAGING)
     assert refused.name == case.error, refused
     if isinstance(refused, InvalidSidecar):
@@ -53,7 +63,7 @@ def test_a_hostile_case_is_refused_with_its_own_error_and_leaves_nothing(case: C
     assert refused.happened
     assert refused.next
     if case.kind != "emqx_vars":
-        assert snapshot(tmp_path) == before
+        assert snapshot(street) == before
 
 
 def test_a_sidecar_without_permission_is_refused_for_a_user_who_is_not_root(tmp_path: Path) -> None:
