@@ -172,8 +172,8 @@ class Stage:
             raise Wrong(f"the journal says {phase}, target runs: {target_runs}")
 
 
-def eventually(check: Callable[[], None], *, within_s: float = 5.0) -> None:
-    """Clients need a moment to be counted; everything else is immediate."""
+def eventually(check: Callable[[], None], *, within_s: float = 20.0) -> None:
+    """Clients need a moment to be counted, and to see that they are cut off; everything else is immediate."""
     deadline = time.monotonic() + within_s
     while True:
         try:

@@ -179,7 +179,8 @@ def test_a_hop_that_fails_is_undone_with_twenty(node: NodeFactory, releases: Bui
 
 
 HOLD = """
-    spawn(fun() -> sys:replace_state(emqx_metrics, fun(S) -> receive go_on -> S end end, infinity) end)
+    Us = self(), Hold = fun(S) -> Us ! held, receive go_on -> S end end,
+    spawn(fun() -> sys:replace_state(emqx_metrics, Hold, infinity) end), receive held -> ok end
 """
 RELEASE = "emqx_metrics ! go_on"
 

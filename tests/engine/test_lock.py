@@ -91,8 +91,9 @@ def test_nobody_holds_a_lock_that_is_not_there(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reader_who_asks_does_not_refuse_a_writer(tmp_path: Path) -> None:
+def test_a_reader_who_asks_does_not_refuse_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks by holding the lock shared for a moment, and an upgrade may begin in that moment."""
+    monkeypatch.setattr("engine.lock.PATIENCE_S", 10 * PATIENCE_S)
     lock = tmp_path / "lock"
     lock.touch()
     reader = os.open(lock, os.O_RDONLY)

@@ -238,16 +238,16 @@ def somebody_is_suspended(bench: Bench) -> Arranged:
 def a_supervisor_is_busy(bench: Bench) -> Arranged:
     """With whatever it does for longer than anybody waits; it has no process that the hop updates."""
     bench.node.eval(
-        "spawn(fun() -> sys:replace_state(emqx_retainer_sup, fun(S) -> receive go_on -> S end end, infinity) end),"
-        " timer:sleep(100)"
+        "Us = self(), Hold = fun(S) -> Us ! held, receive go_on -> S end end,"
+        " spawn(fun() -> sys:replace_state(emqx_retainer_sup, Hold, infinity) end), receive held -> ok end"
     )
     return Arranged(bench.package(), undo=lambda: bench.node.eval("emqx_retainer_sup ! go_on"))
 
 
 def connection_without_a_supervisor(bench: Bench) -> Arranged:
     bench.node.eval(
-        "spawn(fun() -> {ok, P} = emqx_connection:start_link(undefined), register(stray, P),"
-        " receive after infinity -> ok end end), timer:sleep(100)"
+        "Us = self(), spawn(fun() -> {ok, P} = emqx_connection:start_link(undefined), register(stray, P),"
+        " Us ! started, receive after infinity -> ok end end), receive started -> ok end"
     )
     return Arranged(bench.package(), undo=lambda: bench.node.eval("exit(whereis(stray), kill)"))
 

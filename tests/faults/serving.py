@@ -103,8 +103,11 @@ class Serving:
         Args:
             process: An Erlang expression for it.
         """
-        waits = "fun(S) -> receive let_go -> S end end"
-        self.node.eval(f"Held = {process}, spawn(fun() -> sys:replace_state(Held, {waits}, infinity) end)")
+        waits = "fun(S) -> Us ! held, receive let_go -> S end end"
+        self.node.eval(
+            f"Held = {process}, Us = self(), spawn(fun() -> sys:replace_state(Held, {waits}, infinity) end),"
+            " receive held -> ok end"
+        )
         try:
             yield
         finally:

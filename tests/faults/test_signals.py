@@ -66,6 +66,16 @@ def test_a_signal_before_the_live_steps_leaves_nothing(
     serving: Serving, begin: Begin, number: signal.Signals
 ) -> None:
     """The package is being unpacked: it stops at once, the staging is removed, the node was never touched."""
+    for _ in range(5):  # the signal may come when the package is unpacked already
+        begun = stopped_while_it_unpacks(serving, begin, number)
+        if "DeployTarget" not in begun:
+            break
+    assert "DeployTarget" not in begun
+    assert serving.relup("status").answer["status"] == "idle"
+
+
+def stopped_while_it_unpacks(serving: Serving, begin: Begin, number: signal.Signals) -> list[str | None]:
+    """Which steps an upgrade had begun that heard the signal when it had begun to unpack; all is as before."""
     before = serving.world()
     upgrade = begin(serving, serving.built.tarball("5.10.5"))
     upgrade.wait_for_step("UnpackTarget")
@@ -75,9 +85,8 @@ def test_a_signal_before_the_live_steps_leaves_nothing(
     assert "stopping after the step in hand" in shown
     events = serving.last_events()
     assert isinstance(events[-1], UpgradeInterrupted | UpgradeFailed)
-    assert "DeployTarget" not in [begun_step(event) for event in events]
     serving.require(before)
-    assert serving.relup("status").answer["status"] == "idle"
+    return [begun_step(event) for event in events]
 
 
 @pytest.mark.timeout(300)

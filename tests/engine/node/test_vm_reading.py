@@ -228,8 +228,8 @@ def test_funs_that_a_purge_does_not_see_are_found_where_they_lie(node: BareNode,
     }
     new = node.file("counter", "v2")
     node.eval("{module, _} = code:load_abs(filename:rootname(File))", File=charlist(new.file))
-    assert {held.is_old for held in vm.held_funs(["counter"]).found} == {True}
-    assert vm.held_funs(["looper"]).found == ()
+    assert {held.is_old for held in vm.held_funs(["counter"], budget_ms=60_000).found} == {True}
+    assert vm.held_funs(["looper"], budget_ms=60_000).found == ()
 
 
 def test_the_search_for_funs_passes_large_values_over(node: BareNode, vm: Vm) -> None:
