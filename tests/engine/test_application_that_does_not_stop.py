@@ -19,7 +19,7 @@ from tests.engine.scene import Scene
 from tests.releases import NodeFactory
 
 CLIENTS = 10
-STOP_TIMEOUT_MS = 1_000
+STOP_TIMEOUT_MS = 3_000
 STOPS_LATE = Variant(
     "retainer-stops-late",
     "The retainer takes `late_ms` to stop.",
@@ -37,7 +37,7 @@ STOPS_LATE = Variant(
 
 @pytest.fixture
 def scene(node: NodeFactory, releases: Built, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    """A node of that release, and a relup that waits a second for a stop instead of a minute."""
+    """A node of that release, and a relup that waits three seconds for a stop instead of a minute."""
 
     def impatient(step: Any, **how: Any) -> Any:
         order = order_for(step, **how)
