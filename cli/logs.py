@@ -118,6 +118,9 @@ def _show_steps(context: Context, history: "History", upgrade: str | None) -> No
     for each in found.in_order():
         words = step_text(each) if isinstance(each, StepRow) else f"{each.at} {_words(each.event)}"
         context.output.line(f"  {words}")
+        if isinstance(each, StepRow) and each.evidence is not None:
+            for note in each.evidence.notes:
+                context.output.line(f"    note: {note}")
         context.output.record(fields_of(each))
 
 

@@ -188,6 +188,8 @@ def show_success(context: Context, state: "UpgradeState") -> None:
         f"  longest pause of a process: {state.worst_suspend_us / 1000:.1f} ms; "
         f"longest switch of modules: {state.worst_stall_us / 1000:.1f} ms"
     )
+    for each in state.notes:
+        output.line(f"  note: step {each.step}, {each.name} {each.subject}: {each.note}")
     output.line(f"  the next restart boots {state.plan.target_version}; 'relup verify' reads everything back")
     output.answer(
         {
@@ -200,6 +202,7 @@ def show_success(context: Context, state: "UpgradeState") -> None:
             "worst_suspend_us": state.worst_suspend_us,
             "worst_stall_us": state.worst_stall_us,
             "ended": state.ended,
+            "notes": state.notes,
         },
         node=shown_versions(context.versions()),
     )

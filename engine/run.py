@@ -20,7 +20,7 @@ from engine.progress import Progress
 from engine.prospect import Prospect
 from engine.release.manifest import Manifest
 from engine.state import UpgradeState, next_state
-from engine.steps import RestartApplication, Step, name_of, subject_of
+from engine.steps import RestartApplication, Step, from_record, name_of, subject_of
 from journal.door import Journal
 from journal.errors import JournalError
 from journal.events import (
@@ -112,6 +112,16 @@ class Run:
         state = next_state(self.state, entry)
         assert state is not None, "an upgrade's own event never ends its state"
         self.state = state
+        if isinstance(event, StepSucceeded) and event.source == "reported":
+            self._tell_notes(event)
+
+    def _tell_notes(self, event: StepSucceeded) -> None:
+        """What the VM noted in a step is told as the step ends: a process left out of an update, say."""
+        for record in self.state.records:
+            if record.number == event.step:
+                title = _title(from_record(record), event.direction)
+                for note in event.evidence.notes:
+                    self.house.progress.note(f"{title}: {note}")
 
     def walk(
         self,

@@ -94,6 +94,15 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
         return self.left_before or self.outcomes.get("do") not in (None, Outcome.REVERTED)
 
 
+class StepNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step noted beside its work, and whose note it is."""
+
+    step: int
+    name: str
+    subject: str
+    note: str
+
+
 class Phase(Enum):
     """Where an upgrade stands."""
 
@@ -123,6 +132,7 @@ class UpgradeState(msgspec.Struct, frozen=True, kw_only=True):
     ended: tuple[EndedProcess, ...] = ()
     worst_suspend_us: int = 0
     worst_stall_us: int = 0
+    notes: tuple[StepNote, ...] = ()
     rollback_begun: bool = False
     suspended_before: tuple[str, ...] = ()
     """Pids that stood still before the rollback, by nobody's doing here."""
@@ -298,6 +308,15 @@ def _with_evidence(state: UpgradeState, event: StepSucceeded | StepFailed) -> Up
         ended=state.ended + seen.ended,
         worst_suspend_us=max(state.worst_suspend_us, seen.worst_suspend_us or 0),
         worst_stall_us=max(state.worst_stall_us, seen.worst_stall_us or 0),
+        notes=state.notes + _notes(state, event),
+    )
+
+
+def _notes(state: UpgradeState, event: StepSucceeded | StepFailed) -> tuple[StepNote, ...]:
+    subject = next((record.subject for record in state.records if record.number == event.step), "")
+    return tuple(
+        StepNote(step=event.step, name=event.name, subject=subject, note=note)
+        for note in event.evidence.notes
     )
 
 

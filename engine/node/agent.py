@@ -124,7 +124,7 @@ def report_of(term: Term) -> door.StepReport:
                 ),
                 ended=_ended(told),
                 returned=text_of(told["returned"]) if "returned" in told else None,
-                notes=tuple(text_of(note) for note in told.get("notes", [])),
+                notes=tuple(_in_number(text_of(note)) for note in told.get("notes", [])),
             )
         case ("not_done", dict() as told):
             return door.StepNotDone(
@@ -139,6 +139,13 @@ def report_of(term: Term) -> door.StepReport:
             )
         case _:
             raise ValueError(f"no report: {format_term(term)[:200]}")
+
+
+def _in_number(note: str) -> str:
+    """The note as people say it: the agent counts one process as it counts many."""
+    if not note.startswith("1 processes "):
+        return note
+    return note.replace(" processes ", " process ").replace(" run ", " runs ").replace(" were ", " was ")
 
 
 def _ended(told: dict[Any, Any]) -> tuple[door.Ended, ...]:

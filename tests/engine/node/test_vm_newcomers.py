@@ -134,7 +134,7 @@ def test_who_is_born_there_all_the_same_is_told(node: BareNode, vm: Vm) -> None:
     report = update.report()
     assert isinstance(report, StepDone), report
     (note,) = report.notes
-    assert note.startswith("1 processes were started while its code was switched and were not updated: <")
+    assert note.startswith("1 process was started while its code was switched and was not updated: <")
 
 
 def test_the_way_back_takes_those_along_who_were_born_in_the_new_code(node: BareNode, vm: Vm) -> None:
