@@ -1,7 +1,7 @@
 """What the failures mean that have a name but no class: those the agent gives in the VM, and those of steps.
 
-The text behind `relup explain NAME`. A table, and nothing else. A name that is an error's class too (a refusal
-before the plan, say) is explained by both.
+The text behind `relup explain NAME`, and the `next` of the failure itself. A table, and who reads it. A name that is
+an error's class too (a refusal before the plan, say) is explained by both.
 """
 
 from engine.release.explanations import Explanation
@@ -43,8 +43,8 @@ FAILURES: dict[str, Explanation] = {
         "Processes still run the code before the live one of a module that is to be switched. Loading another would"
         " kill them. They were nudged and waited for.",
         _UNDONE,
-        "Look at who they are ('relup plan' lists them) and end their work, give them longer with --blocker-timeout,"
-        " or accept their end with --kill-blockers.",
+        "Look at who they are ('relup plan' lists them, with the client that each serves) and end their work, give"
+        " them longer with --blocker-timeout, or accept their end with --kill-blockers.",
     ),
     "code_path_refused": _failed(
         "A folder that was to go into the code path is not there.",
@@ -112,9 +112,9 @@ FAILURES: dict[str, Explanation] = {
         "The node's application controller does not answer, because an application has begun to stop and its stop"
         " has not ended. Until it has, nobody can stop, start or list applications. The error's own text names the"
         " application and the process that is at it.",
-        _UNDONE,
-        "Look what that process waits for. Let it go on, or end it (exit(Pid, kill) on the node): with it ends the"
-        " stop. Then upgrade again, or 'relup recover --rollback' between releases: it starts the application.",
+        f"{_UNDONE} There 'relup recover --rollback' starts the application, once its stop has ended.",
+        "Look what the process that is named waits for. Let it go on, or end it by exit(Pid, kill) on the node: with"
+        " it ends the stop.",
     ),
     "failed_to_start_app": _failed(
         "An application was stopped and given its new code, and then did not start.",
@@ -159,3 +159,9 @@ FAILURES: dict[str, Explanation] = {
     ),
 }
 """By name, in the order of a hop."""
+
+
+def advice_of(name: str) -> str:
+    """What to do after the failure of this name; something for a name of a newer agent too."""
+    known = FAILURES.get(name)
+    return known.next if known else "Look at the node's log, then run 'relup status'."

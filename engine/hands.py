@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from engine.errors import StepFailure
+from engine.failures import advice_of
 from engine.node import door
 from engine.orders import LiveStep, arguments_for, order_for
 from engine.readback import verify_node
@@ -31,12 +32,8 @@ from engine.steps import (
 )
 from journal.events import Direction, EndedProcess, Evidence, SuspendedProcess
 
-LOOK = "Look at the node's log, then run 'relup status'."
 STILL_STOPPING = "app_still_stopping"
-END_THE_STOP = (
-    "Look what the process that is named waits for. Let it go on, or end it by exit(Pid, kill) on the node: with it "
-    "ends the stop."
-)
+NOT_LOADED = "post_upgrade_module_not_loaded"
 
 
 def act_for(
@@ -130,8 +127,8 @@ def _loaded(run: Run, modules: tuple[str, ...]) -> str:
             return module
     raise StepFailure(
         f"None of the callback's modules is loaded: {', '.join(modules)}.",
-        name="post_upgrade_module_not_loaded",
-        next="Load one of them on the node. Then upgrade again, or run 'relup recover' where that is said.",
+        name=NOT_LOADED,
+        next=advice_of(NOT_LOADED),
         reverted=True,
     )
 
@@ -176,7 +173,7 @@ def judged(report: door.StepReport) -> Evidence:
             raise StepFailure(
                 report.detail,
                 name=report.name,
-                next=END_THE_STOP if report.name == STILL_STOPPING else LOOK,
+                next=advice_of(report.name),
                 reverted=report.reverted,
                 evidence=Evidence(ended=_ended(report.ended)),
             )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from engine.errors import BadRelease, NodeUnreachable, StepFailure
+from engine.failures import advice_of
 from engine.node.door import Application, Node, ProcessSeen
 from engine.release.application import ReleaseApplication
 from engine.run import Run
@@ -28,7 +29,7 @@ def verify_node(run: Run) -> Evidence:
         raise StepFailure(
             f"The node is not as the steps left it: {listed(wrong)}.",
             name="verification_failed",
-            next="Look at the node's log; the steps before are undone where they can be.",
+            next=advice_of("verification_failed"),
             reverted=True,
         )
     return Evidence(modules=len(expected), connections=counted_connections(run.node))

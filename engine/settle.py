@@ -8,6 +8,7 @@ walk twice, and callbacks are idempotent by contract.
 import time
 
 from engine.errors import NodeUnreachable, StepFailure
+from engine.failures import advice_of
 from engine.hands import act_for, judged
 from engine.incarnation import is_alive, require_same
 from engine.looks import looks_done, looks_untouched
@@ -137,6 +138,6 @@ def _report(run: Run, key: door.StepKey) -> door.StepReport | None:
             raise StepFailure(
                 f"The agent in the VM is still at step {key.step} ({answer.stage}) after {PATIENCE_S:.0f} s.",
                 name="agent_still_running",
-                next="Wait, and run 'relup recover' again.",
+                next=advice_of("agent_still_running"),
             )
         time.sleep(POLL_S)

@@ -7,6 +7,7 @@ whole staging from a torn one.
 from pathlib import Path
 
 from engine.errors import BadPlace, StepFailure
+from engine.failures import advice_of
 from engine.incarnation import require_same
 from engine.release.deploy import deploy_tree, remove_tree
 from engine.release.errors import StagingDamaged, TargetTreeExists
@@ -116,7 +117,7 @@ def remove_deployed(run: Run, version: str) -> Evidence:
         raise StepFailure(
             f"The tree {tree} runs or boots next and is not removed.",
             name="tree_in_use",
-            next="Look at 'relup status'.",
+            next=advice_of("tree_in_use"),
             reverted=True,
         )
     remove_tree(tree)

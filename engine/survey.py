@@ -12,6 +12,7 @@ import msgspec
 
 from engine.changes import Changes
 from engine.errors import BadRelease, BadRequest, UnfitNode
+from engine.failures import advice_of
 from engine.incarnation import observation
 from engine.node.door import HeldFuns, ModuleUsers, ProcessSeen
 from engine.node.errors import CallTimedOut, RemoteException
@@ -222,8 +223,7 @@ def _check_supervisors_answer(run: Run, hop: Hop, users: Mapping[str, ModuleUser
         shown = "; ".join(f"{each.pid} {each.name}" for each in silent[:10])
         raise SupervisorsSilent(
             f"{len(silent)} supervisors did not answer: {shown}.",
-            next="Look what the supervisor waits for (a child that takes long to start, most often), then upgrade "
-            "again.",
+            next=advice_of(SupervisorsSilent.name),
         )
 
 

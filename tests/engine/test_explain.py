@@ -2,8 +2,11 @@
 
 import pytest
 
+from engine.errors import StepFailure
 from engine.explain import all_errors, codes, explanation_of
-from engine.failures import FAILURES
+from engine.failures import FAILURES, advice_of
+from engine.hands import judged
+from engine.node.door import StepNotDone
 from engine.release.explanations import FINDINGS
 from journal.errors import GROUPS
 
@@ -36,6 +39,33 @@ def test_a_name_with_two_meanings_is_explained_by_both() -> None:
         assert before
         assert said
         assert rest[1:] == within[1:]
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_step_that_failed_in_the_vm_advises_what_explain_does(name: str) -> None:
+    """There is one text: who reads the error need not ask for its explanation too."""
+    with pytest.raises(StepFailure) as failed:
+        judged(StepNotDone(name=name, detail="It failed.", reverted=True))
+    assert failed.value.next == FAILURES[name].next
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("lingering_processes", ("--blocker-timeout", "--kill-blockers", "client")),
+        ("suspend_timeout", ("--suspend-timeout-ms",)),
+    ],
+)
+def test_a_failure_that_an_option_would_have_prevented_names_the_option(
+    name: str, options: tuple[str, ...]
+) -> None:
+    """It is the operator's to weigh, and nobody reads the help in the middle of a night."""
+    assert all(option in advice_of(name) for option in options)
+
+
+def test_a_name_of_a_newer_agent_has_advice_too() -> None:
+    """An error is never without a next step."""
+    assert advice_of("no_such_name").endswith(".")
 
 
 def test_every_group_of_the_journals_errors_says_for_itself_what_to_do() -> None:
