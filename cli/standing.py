@@ -1,6 +1,11 @@
 """Where the node stands: the answer of `relup status`. No command-line library is imported here."""
 
+from typing import TYPE_CHECKING
+
 from cli.context import Context, shown_versions
+
+if TYPE_CHECKING:
+    from projections.facts import Attempt
 
 
 def show(context: Context) -> None:
@@ -8,7 +13,7 @@ def show(context: Context) -> None:
     from engine.release.hashing import hashing_of_likely
 
     with hashing_of_likely(context.place) as ahead:
-        from engine.incarnation import observation
+        from engine.incarnation import is_alive, observation
         from projections.replay import current_facts
         from projections.status import Seen, status_line
 
@@ -18,11 +23,14 @@ def show(context: Context) -> None:
         lock_held=context.lock_is_held(),
         marker=found.marker,
         node=observation(found.node) if found.node else None,
+        vm_ended=facts.observed is not None and not is_alive(facts.observed),
     )
     stands = status_line(facts, seen)
     output = context.output
     shown = shown_versions(found)
     output.line(stands.text)
+    if stands.place is not None:
+        output.line(f"at {stands.place}")
     output.line(f"base {shown.base}, live {shown.live or 'unknown'}, next boot {shown.next_boot}")
     if unasked is not None:
         output.line(f"not asked: the live version ({unasked.happened})")
@@ -37,7 +45,20 @@ def show(context: Context) -> None:
             "says": found.live.says if found.live else None,
             "troubles": found.troubles,
             "open_upgrade": facts.open.upgrade_id if facts.open else None,
+            "step": _step(facts.open) if facts.open else None,
             "not_asked": unasked.happened if unasked else None,
         },
         node=shown,
     )
+
+
+def _step(attempt: "Attempt") -> dict[str, object] | None:
+    """The step that an open upgrade has begun last; `of` how many is known with its plan."""
+    if attempt.step is None:
+        return None
+    return {
+        "number": attempt.step,
+        "of": attempt.steps,
+        "name": attempt.step_name,
+        "direction": attempt.direction,
+    }

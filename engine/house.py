@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.clock import Clock
-from engine.errors import Busy, NoWritePermission
-from engine.lock import held, holder
+from engine.errors import NoWritePermission
+from engine.lock import busy_with, held, holder
 from engine.node.door import Node
 from engine.place import Place
 from engine.release.staging import make_relup_folder
@@ -96,10 +96,7 @@ def rehearsal_house(place: Place, furnish: Callable[[Journal], House], *, clock:
     require_writable(place)
     at_work = holder(place.lock)
     if at_work is not None:
-        raise Busy(
-            f"Another relup works on this node: {at_work}.",
-            next="Wait until it has ended; 'relup status' shows how far it is.",
-        )
+        raise busy_with(at_work)
     with _unless_it_was_there(place.relup), _hanging_up(furnish(Unwritten(clock))) as house:
         yield house
 

@@ -59,11 +59,16 @@ def _lock_or_refuse(descriptor: int, path: Path) -> None:
             if time.monotonic() < deadline:
                 time.sleep(PATIENCE_S / 10)
                 continue
-            raise Busy(
-                f"Another relup works on this node: {_written_holder(path)}.",
-                next="Wait until it has ended; 'relup status' shows how far it is.",
-            ) from None
+            raise busy_with(_written_holder(path)) from None
         return
+
+
+def busy_with(at_work: Holder) -> Busy:
+    """The refusal of whoever comes second."""
+    return Busy(
+        f"Another relup works on this node: {at_work}.",
+        next="Wait until it has ended; 'relup status' shows how far an upgrade is.",
+    )
 
 
 def holder(path: Path) -> Holder | None:

@@ -8,6 +8,7 @@ lines are EMQX's own; where one of them would be a lie, ours stands in its place
                    otherwise                              interrupted at step n of m (…); run 'relup recover'
     hop in the VM  marker names its target                hot-upgraded to X; pending on restart to boot …
                    marker is missing or names another     hot-upgraded to X; but a restart boots …
+                   the same, and that VM has ended        idle
     otherwise                                             idle
 """
 
@@ -30,18 +31,25 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         lock_held: A living relup holds the lock.
         marker: What relup/current says; None when there is none.
         node: The running node; None when it is down or could not be asked.
+        vm_ended: The process of the VM that the journal last wrote about is gone.
     """
 
     lock_held: bool = False
     marker: str | None = None
     node: NodeObservation | None = None
+    vm_ended: bool = False
 
 
 class StatusLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What `status` prints first; `kind` is the same for programs."""
+    """What `status` prints first; `kind` is the same for programs.
+
+    Attributes:
+        place: Where an upgrade is that goes on while this is read.
+    """
 
     kind: Kind
     text: str
+    place: str | None = None
 
 
 def status_line(facts: Facts, seen: Seen) -> StatusLine:
@@ -49,7 +57,9 @@ def status_line(facts: Facts, seen: Seen) -> StatusLine:
     if facts.open is not None:
         return _unfinished(facts.open, facts, seen)
     if facts.standing and not has_restarted(facts, seen):
-        return _hot_upgraded(facts.standing[-1].target_version or "?", seen.marker)
+        target = facts.standing[-1].target_version or "?"
+        if seen.marker == target or not seen.vm_ended:
+            return _hot_upgraded(target, seen.marker)
     return StatusLine(kind="idle", text="idle")
 
 
@@ -68,7 +78,7 @@ def has_restarted(facts: Facts, seen: Seen) -> bool:
 
 def _unfinished(attempt: Attempt, facts: Facts, seen: Seen) -> StatusLine:
     if seen.lock_held:
-        return StatusLine(kind="in_progress", text="in-progress")
+        return StatusLine(kind="in_progress", text="in-progress", place=_place(attempt))
     restarted = attempt.node_restarted or has_restarted(facts, seen)
     if attempt.phase == "between_releases" and not restarted:
         return StatusLine(kind="between_releases", text=_between(attempt))

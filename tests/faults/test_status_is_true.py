@@ -70,7 +70,11 @@ def killed_in_the_second_update(serving: Serving) -> None:
         upgrade = Running(serving, serving.built.tarball("5.10.5"), *words)
         try:
             upgrade.wait_for_step("ChangeCode", nth=2)
-            assert serving.relup("status").answer["status"] == "in-progress"
+            status = serving.relup("status").answer
+            step = {"number": 7, "of": 10, "name": "ChangeCode", "direction": "do"}
+            assert (status["status"], status["step"]) == ("in-progress", step)
+            lines = serving.scene.relup("status").stdout.splitlines()
+            assert lines[:2] == ["in-progress", "at step 7 of 10 (ChangeCode)"]
         finally:
             upgrade.kill()
 
@@ -93,6 +97,17 @@ def test_a_marker_removed_by_hand_is_seen_before_and_after_the_restart(serving: 
     assert status["status"] == "idle"
     assert status["node"] == versions(base="5.10.4", live="5.10.4", next_boot="5.10.4")
     assert status["troubles"] == []
+
+
+def test_a_marker_given_up_after_the_vm_has_died_leaves_nothing_of_the_hop(serving: Serving) -> None:
+    """With the marker the next start boots the target; without it nothing runs or boots it."""
+    assert serving.upgrade(serving.built.tarball("5.10.5")).code == 0
+    serving.node.kill()
+    assert serving.relup("status").answer["kind"] == "pending"
+    assert serving.relup("rollback", "--boot-only").code == 0
+    status = serving.relup("status").answer
+    assert status["status"] == "idle"
+    assert status["node"] == versions(base="5.10.4", live=None, next_boot="5.10.4")
 
 
 @pytest.mark.timeout(400)

@@ -73,6 +73,26 @@ def test_an_open_upgrade_whose_tool_lives_is_in_progress(story: Story) -> None:
     assert said(story, lock_held=True) == ("in_progress", "in-progress")
 
 
+@pytest.mark.parametrize(
+    ("story", "place"),
+    [
+        (told(lambda: prepared()[:1]), "its request, before anything was touched"),
+        (told(unfinished), "step 5 of 6 (ChangeCode)"),
+        (told(lambda: rolled_back()[:-3]), "step 4 of 6 (LoadModules, undoing)"),
+    ],
+)
+def test_of_an_upgrade_in_progress_it_is_known_how_far_it_is(story: Story, place: str) -> None:
+    """Who is told to wait for another relup can see it move."""
+    assert status_line(facts_of(story), Seen(lock_held=True)).place == place
+
+
+def test_a_hop_whose_vm_has_ended_without_a_marker_is_over() -> None:
+    """Nothing runs it, and nothing boots it; while the marker names it, a start does."""
+    facts = facts_of(told(success))
+    assert status_line(facts, Seen(vm_ended=True)).text == "idle"
+    assert status_line(facts, Seen(vm_ended=True, marker="5.10.5")).text == PENDING
+
+
 @pytest.mark.parametrize("attempt", [success, resumed])
 @pytest.mark.parametrize("seen", [SAME, None])
 def test_a_finished_hop_is_pending_until_the_restart(attempt: object, seen: NodeObservation | None) -> None:
