@@ -6,8 +6,8 @@ What runs now is known to the one who stopped the work, not to the one who found
 
 from journal.events import Evidence
 
-UNTOUCHED = "nothing was changed; the node runs what it ran before"
-"""What runs now, after whatever was refused or stopped before anything was begun."""
+UNTOUCHED = "nothing was changed; the node is as it was"
+"""What runs now, after whatever was refused or stopped before anything was begun; true of a node that is down too."""
 
 
 class RelupError(Exception):

@@ -218,7 +218,7 @@ def test_a_refusal_says_that_nothing_was_changed(down: Scene, words: list[str]) 
     result = down.relup("--json", *words)
     error = json.loads(result.stdout)["error"]
     assert result.returncode == 11
-    assert error["runs_now"] == "nothing was changed; the node runs what it ran before"
+    assert error["runs_now"] == "nothing was changed; the node is as it was"
 
 
 def test_verbose_shows_where_every_error_comes_from(down: Scene) -> None:
