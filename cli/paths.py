@@ -1,8 +1,14 @@
 """`relup list-supported-paths`: the hops of the catalog. Works with the node down."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from cli.context import Context
+
+if TYPE_CHECKING:
+    from engine.place import Place
+    from engine.release.catalog import Catalog, CatalogFault
 
 
 def command(context: typer.Context) -> None:
@@ -26,12 +32,9 @@ def _list(context: Context) -> None:
     for route in routes:
         output.line(f"{' -> '.join(route)} (one hop at a time)")
     if not catalog.pairs:
-        output.line(
-            f"no supported upgrade paths: no hop file in {context.place.own_catalog}, in an installed "
-            "emqx_relup package, or in the folder given with --catalog"
-        )
+        output.line(f"no supported upgrade paths: {_why_none(catalog, context.place)}")
     for fault in catalog.faults:
-        output.warn(f"{fault.file}: {fault.error.happened}")
+        output.warn(_told(fault))
     output.answer(
         {
             "paths": [{"from_version": start, "target_version": end} for start, end in catalog.pairs],
@@ -43,3 +46,18 @@ def _list(context: Context) -> None:
         },
         node=None,
     )
+
+
+def _why_none(catalog: "Catalog", place: "Place") -> str:
+    if catalog.faults:
+        return "nothing in the catalog can be used; the warnings say why"
+    return (
+        f"no hop file in {place.own_catalog}, in an installed emqx_relup package, or in the folder given with "
+        "--catalog"
+    )
+
+
+def _told(fault: "CatalogFault") -> str:
+    """What is wrong with a file, which is named once: most errors begin with its name."""
+    happened = fault.error.happened
+    return happened if happened.startswith(str(fault.file)) else f"{fault.file}: {happened}"

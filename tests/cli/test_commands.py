@@ -185,6 +185,15 @@ def test_an_empty_catalog_says_where_it_looked(down: Scene, tmp_path: Path) -> N
     assert str(down.place.own_catalog) in result.stdout
 
 
+def test_a_catalog_of_bad_files_only_is_not_called_empty(down: Scene, tmp_path: Path) -> None:
+    """Who has just put a file there looks for what is wrong with it, told once by its name."""
+    bad = tmp_path / "5.10.4-to-5.10.5.relup"
+    bad.write_text("#{from_version =>")
+    result = down.with_catalog(tmp_path).relup("list-supported-paths")
+    assert result.stdout.startswith("no supported upgrade paths: nothing in the catalog can be used")
+    assert result.stderr.count(str(bad)) == 1
+
+
 @pytest.mark.parametrize("command", ["plan", "upgrade"])
 def test_what_needs_the_node_says_that_it_is_down(down: Scene, releases: Built, command: str) -> None:
     """50, and the three parts; `plan` leaves nothing."""
