@@ -141,6 +141,8 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
             resolution=resolution,
         ),
     )
+    for waiver in prospect.judgement.unused:
+        progress.note(f"--allow {waiver}: no finding is called this")
     require_safe(prospect.judgement)
     progress.step("rehearse the boot")
     rehearse(target.root, version=str(target.version), erts_version=target.erts_version, root=place.root)

@@ -20,7 +20,8 @@ def test_a_note_of_the_vm_is_told_wherever_its_step_is(node: NodeFactory, releas
     scene = Scene(node=node(), catalog=releases.reversible_catalog)
     left_out = LEFT_OUT + scene.node.eval(START_STRAY)
     upgrade = ("upgrade", *ALLOWED, str(releases.tarball("5.10.5")))
-    said = scene.relup(*upgrade)
+    said = scene.relup(*upgrade, "--allow", "no_such_code:nothing")
+    assert "  --allow no_such_code:nothing: no finding is called this\n" in said.stderr
     assert f"  update emqx_metrics: {left_out}\n" in said.stderr
     assert f"  restart emqx_retainer: {RESTARTED}\n" in said.stderr
     assert f", ChangeCode emqx_metrics: {left_out}\n" in said.stdout
