@@ -181,12 +181,15 @@ def test_a_stopped_node_is_not_waited_for_when_connecting(plain_node: PlainNodes
     node.go_on()
 
 
-def test_we_stay_connected_while_idle_and_while_waiting(plain_node: PlainNodes) -> None:
-    """A node with a tick time of 6 s keeps us through 9 s of silence and a call of 9 s."""
-    node = plain_node("-kernel", "net_ticktime", "6")  # silence is noticed after 7.5 s at the latest
+def test_we_stay_connected_while_idle_and_while_waiting(
+    plain_node: PlainNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node with a tick time of 8 s keeps us through 11 s of silence and a call of 11 s: its ticks are answered."""
+    monkeypatch.setattr("engine.node.wire._TICK_INTERVAL_S", LONG_S)  # those of our own would do
+    node = plain_node("-kernel", "net_ticktime", "8")  # silence is noticed after 6 to 10 s
     with node.connect() as connection:
-        time.sleep(9)
-        assert connection.call("timer", "sleep", [9_000], timeout_s=LONG_S) == "ok"
+        time.sleep(11)
+        assert connection.call("timer", "sleep", [11_000], timeout_s=LONG_S) == "ok"
 
 
 def test_a_wrong_cookie_is_told(shared_node: PlainNode) -> None:

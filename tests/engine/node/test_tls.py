@@ -44,8 +44,11 @@ def start(folder: Path, port: int, optfile: Path) -> TlsNode:
     return node
 
 
-def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(optfile: Path, tmp_path: Path) -> None:
+def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(
+    optfile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both sides check each other; calls, megabytes both ways and ticks work as over TCP."""
+    monkeypatch.setattr("engine.node.wire._TICK_INTERVAL_S", 60.0)  # the node's ticks are to be answered
     port = free_port()
     node = start(tmp_path / "node", port, optfile)
     try:
