@@ -125,7 +125,7 @@ def _lint_findings(file: Path, old: Path | None, new: Path | None) -> "list[Find
     if old is not None and new is not None:
         with _tree(old) as from_tree, _tree(new) as to_tree:
             found += findings_of(case_of(hop, live_tree=from_tree, target=to_tree))
-    return found
+    return list(dict.fromkeys(found))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Plan making: from a hop and what its names were found to mean, to the list of steps. Pure.
 
-Neighbouring `load_module`s become one step, so that the VM can switch them in batches. Everything the hop
-names was resolved before; nothing can be missing here.
+Neighbouring `load_module`s become one step, so that the VM can switch them in batches; a module is moved by one
+step. Everything the hop names was resolved before; nothing can be missing here.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from engine.release.hop import (
     Update,
 )
 from engine.release.hop import RestartApplication as RestartInstruction
+from engine.release.moves import moving_instructions
 from engine.steps import (
     PREPARATION,
     ApplyFunction,
@@ -134,7 +135,7 @@ def _digest(value: object) -> str:
 
 def _live_steps(resolved: ResolvedHop) -> list[Step]:
     steps = _brought(resolved)
-    for instruction in resolved.hop.instructions:
+    for instruction in moving_instructions(resolved.hop):
         step = _step_of(resolved, instruction)
         if step is None:
             continue

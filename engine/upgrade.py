@@ -76,6 +76,7 @@ def upgrade(
     refuse_if_open(house.journal)
     run = request(house, tarball=tarball, options=options)
     prepare(run, open_package)
+    _tell_what_is_passed_over(run)
     return go_on(run)
 
 
@@ -188,6 +189,14 @@ def _warn_of_kills(run: Run, prospect: Prospect) -> None:
             f"--kill-blockers: {len(prospect.blockers)} processes run old code, {prospect.blocked_clients} of them "
             "for a client; those that do not come out of it in time are killed"
         )
+
+
+def _tell_what_is_passed_over(run: Run) -> None:
+    """Where the steps are fewer than the hop's lines, it is said also to those who have not looked at the plan."""
+    assert run.prospect is not None, "a preparation without error saw everything"
+    for finding in run.prospect.judgement.others:
+        if finding.code == "module_named_twice":
+            run.house.progress.note(finding.happened)
 
 
 def observe(run: Run) -> None:

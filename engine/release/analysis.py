@@ -10,6 +10,7 @@ from engine.release.findings import Finding
 from engine.release.held_funs import held_fun_findings
 from engine.release.hop import Hop
 from engine.release.messages import message_findings
+from engine.release.moves import named_twice
 from engine.release.reach import reach_findings
 from engine.release.resolution import Resolution, resolve
 from engine.release.state import state_findings
@@ -23,6 +24,7 @@ def findings_of(case: Case) -> tuple[Finding, ...]:
 
 
 def _all(case: Case) -> Iterator[Finding]:
+    yield from named_twice(case.hop)
     yield from coverage(case)
     yield from held_fun_findings(case)
     yield from reach_findings(case)

@@ -13,6 +13,7 @@ from engine.release.beam import Beam
 from engine.release.comparison import Comparison, beam_of, forms_of
 from engine.release.forms import Forms
 from engine.release.hop import Hop, LoadModule, RestartApplication, Update
+from engine.release.moves import moving_instructions
 from engine.release.resolution import Resolution
 from engine.term import Term
 
@@ -81,7 +82,7 @@ class Case:
     @functools.cached_property
     def extras(self) -> Mapping[str, Term]:
         """Modules whose processes get a code_change, and the Extra they get."""
-        return {i.module: i.extra for i in self.hop.instructions if isinstance(i, Update)}
+        return {i.module: i.extra for i in moving_instructions(self.hop) if isinstance(i, Update)}
 
     @functools.cached_property
     def restarted(self) -> frozenset[str]:
@@ -95,7 +96,7 @@ class Case:
         """Modules by the step that switches them: neighbouring loads are one step, all else one each."""
         found: dict[str, int] = {}
         phase, before_was_load = 0, False
-        for instruction in self.hop.instructions:
+        for instruction in moving_instructions(self.hop):
             is_load = isinstance(instruction, LoadModule)
             phase += 0 if is_load and before_was_load else 1
             before_was_load = is_load

@@ -226,10 +226,11 @@ FINDINGS: dict[str, Explanation] = {
         "Nothing.",
     ),
     "module_named_twice": _explained(
-        "A module stands in two lines. When an update comes behind a load, its processes meet the new code with"
-        " the old state in between.",
+        "A module stands in two lines. relup moves it once: by its update where there is one, else by the first line."
+        " EMQX's own tool walks both: where an update comes behind a load, processes meet the new code with the old"
+        " state.",
         "The hop file.",
-        "Keep one line.",
+        "Keep one line: the update where its processes hold a state that changed.",
     ),
     "application_named_twice": _explained(
         "An application is restarted twice: its clients are dropped twice.", "The hop file.", "Keep one line."

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from engine.release.findings import Finding
 from engine.release.hop import NEVER_RESTARTED, Apply, Hop, LoadModule, RestartApplication, Update
+from engine.release.moves import named_twice
 from engine.release.version import is_newer_patch, parse_version
 
 
@@ -18,7 +19,8 @@ def lint(hop: Hop) -> tuple[Finding, ...]:
 
 def _all(hop: Hop) -> Iterator[Finding]:
     yield from _versions(hop)
-    yield from _named_twice(hop)
+    yield from named_twice(hop)
+    yield from _restarted_twice(hop)
     yield from _never_restarted(hop)
     yield from _behind_no_return(hop)
     if not hop.instructions:
@@ -52,16 +54,7 @@ def _versions(hop: Hop) -> Iterator[Finding]:
         )
 
 
-def _named_twice(hop: Hop) -> Iterator[Finding]:
-    for module, times in Counter(hop.modules()).items():
-        if times > 1:
-            yield Finding(
-                code="module_named_twice",
-                severity="warning",
-                subject=module,
-                happened=f"the hop names {module} {times} times; an update behind a load finds the new code loaded",
-                next="Keep one line: the update where its processes hold a state that changed.",
-            )
+def _restarted_twice(hop: Hop) -> Iterator[Finding]:
     for application, times in Counter(hop.restarted()).items():
         if times > 1:
             yield Finding(

@@ -97,6 +97,24 @@ def test_neighbouring_loads_become_one_step_and_others_do_not() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("named", "alone"),
+    [
+        ("{load_module, m}, {load_module, a}, {update, m, x}", "{load_module, a}, {update, m, x}"),
+        ("{update, m, x}, {load_module, a}, {load_module, m}", "{update, m, x}, {load_module, a}"),
+        ("{load_module, m}, {load_module, m}, {load_module, a}", "{load_module, m}, {load_module, a}"),
+        ("{load_module, m}, {update, a, x}, {load_module, m}", "{load_module, m}, {update, a, x}"),
+        ("{update, m, x}, {update, m, y}", "{update, m, x}"),
+    ],
+)
+def test_a_module_is_moved_by_one_step_whatever_else_names_it(named: str, alone: str) -> None:
+    """Its update where there is one, else the first line; what stands between keeps its order."""
+    wanted, other = (
+        text.replace("x}", "{advanced, x}}").replace("y}", "{advanced, y}}") for text in (alone, named)
+    )
+    assert planned(other) == planned(wanted)
+
+
 def test_what_only_the_package_brings_is_loaded_before_anything_that_calls_it() -> None:
     """No instruction names it; it joins the loads that come first, if any do."""
     found = hop("{load_module, a}, {apply, helper, f, []}")
@@ -172,9 +190,13 @@ KINDS = st.sampled_from(
 def test_every_instruction_is_planned_once_and_in_the_order_of_the_hop(instructions: list[str]) -> None:
     """Whatever the hop looks like, the steps do what it says and nothing else, framed as always."""
     steps = planned(", ".join(instructions))
-    assert [told for step in steps for told in retold(step)] == [
-        text for text in instructions if "kernel" not in text
+    moves = [text for text in instructions if text.startswith(("{load", "{update"))]
+    wanted = [
+        text
+        for at, text in enumerate(instructions)
+        if "kernel" not in text and not (text in moves and text in instructions[:at])
     ]
+    assert [told for step in steps for told in retold(step)] == wanted
     assert names(steps[:2]) == ["DeployTarget", "SetCodePath"]
     assert names(steps[-2:]) == ["VerifyNode", "MakePermanent"]
     assert not any(isinstance(a, LoadModules) and isinstance(b, LoadModules) for a, b in pairwise(steps))

@@ -598,10 +598,8 @@ GUARDS = (
     Guard(
         keeps="nothing begins while an upgrade is open",
         file="engine/upgrade.py",
-        was="    refuse_if_open(house.journal)\n    run = request(house, tarball=tarball, options=options)\n"
-        "    prepare(run, open_package)\n    return go_on(run)\n",
-        becomes="    run = request(house, tarball=tarball, options=options)\n"
-        "    prepare(run, open_package)\n    return go_on(run)\n",
+        was="    refuse_if_open(house.journal)\n",
+        becomes="",
         tests=(_LOOP,),
     ),
     Guard(
@@ -762,5 +760,19 @@ GUARDS = (
         was="    pending = parse_version(marker) if marker and not has_booted_it else None\n",
         becomes="    pending = parse_version(marker) if marker else None\n",
         tests=("tests/engine/test_hops.py",),
+    ),
+    Guard(
+        keeps="a module that a hop names twice is moved by one step",
+        file="engine/plan.py",
+        was="    for instruction in moving_instructions(resolved.hop):\n",
+        becomes="    for instruction in resolved.hop.instructions:\n",
+        tests=("tests/engine/test_plan.py",),
+    ),
+    Guard(
+        keeps="an update moves its module, whether a load of it stands before or behind",
+        file="engine/release/moves.py",
+        was="sorted(_moves(hop), key=lambda each: isinstance(each, LoadModule))",
+        becomes="_moves(hop)",
+        tests=("tests/faults/test_named_twice.py",),
     ),
 )

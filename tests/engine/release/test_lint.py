@@ -22,7 +22,7 @@ def said(
     [
         ("{load_module, a}, {update, b, {advanced, []}}, {apply, a, f, []}", []),
         ("", ["warning hop_is_empty:5.10.4-to-5.10.5.relup"]),
-        ("{load_module, a}, {update, a, {advanced, []}}", ["warning module_named_twice:a"]),
+        ("{load_module, a}, {update, a, {advanced, []}}", ["note module_named_twice:a"]),
         ("{restart_application, a}, {restart_application, a}", ["warning application_named_twice:a"]),
         ("{restart_application, kernel}", ["note never_restarted:kernel"]),
         (
