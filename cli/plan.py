@@ -196,8 +196,7 @@ def blockers(prospect: "Prospect") -> Iterator[str]:
         "--kill-blockers ends those that stay"
     )
     for process in prospect.blockers[:20]:
-        client = f", client {process.client_id}" if process.client_id else ""
-        yield f"  {process.pid} {process.name} in {process.module}{client}"
+        yield f"  {process.told}"
 
 
 def _steps(plan: "PlanResolved", prospect: "Prospect") -> Iterator[str]:

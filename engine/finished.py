@@ -18,6 +18,7 @@ from engine.rollback import UNCHANGED, refuse_past_no_return, roll_back, undoing
 from engine.run import House, Run, leaving
 from engine.state import Phase, UpgradeState
 from engine.upgrade import refuse_if_open
+from engine.way_back import require_free
 from journal.door import Entries
 from journal.events import MarkerRemoved
 
@@ -46,6 +47,7 @@ def roll_back_finished(house: House) -> UpgradeState:
         UpgradeOpen: An upgrade is unfinished; `recover` is what is meant.
         NoFinishedHop: There is none, or the node was restarted since.
         PastNoReturn: A callback or function of it has run; nothing was changed.
+        StillInOldCode: Processes would be killed by it; nothing was changed.
         JournalFull: There is no room to write down what would be done; nothing was changed.
         BetweenReleases: It could not be undone whole.
     """
@@ -68,6 +70,7 @@ def roll_back_finished(house: House) -> UpgradeState:
     with leaving(UNCHANGED):
         house.journal.reserve(journal_need_bytes(run.state))
     with undoing_when_unwritable(run):
+        require_free(run)
         roll_back(run, cause=None, automatic=False, suspended=suspended)
     return run.state
 

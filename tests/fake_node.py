@@ -151,6 +151,8 @@ class FakeVm:
                 return self._set_code_path(order)
             case door.LoadModules():
                 return self._load_modules(order)
+            case door.ClearOldCode():
+                return self._clear_old_code(order)
             case door.ChangeCode():
                 return self._change_code(order)
             case door.RestartApplication():
@@ -192,6 +194,10 @@ class FakeVm:
             worst_stall_us=1,
             ended=ended,
         )
+
+    def _clear_old_code(self, order: door.ClearOldCode) -> door.StepReport:
+        held = self._clear([*order.modules], kill=False)
+        return held if isinstance(held, door.StepNotDone) else door.StepDone()
 
     def _change_code(self, order: door.ChangeCode) -> door.StepReport:
         module, way = order.module.module, "up" if order.direction == "up" else "down"

@@ -34,6 +34,8 @@ order({set_code_path, Moves}, _) ->
     set_code_path(Moves);
 order({load_modules, Files, Remove, Options}, _) ->
     load_modules(Files, Remove, Options);
+order({clear_old_code, Modules, Options}, _) ->
+    clear_old_code(Modules, Options);
 order({change_code, Order}, Nth) ->
     relup_agent_update:run(Order, Nth, tell(processes));
 order({restart_application, Application, Files, Remove, Options}, _) ->
@@ -134,6 +136,12 @@ remove(Remove, Options, #{switched := Switched} = Counts) ->
             {done, Kept#{modules => maps:get(modules, Counts) + length(Deleted)}};
         {not_done, Name, Text} ->
             not_done(Name, Text, Switched =:= [])
+    end.
+
+clear_old_code(Modules, Options) ->
+    case relup_agent_slot:clear_old(Modules, Options) of
+        ok -> {done, #{}};
+        {not_done, Name, Text} -> not_done(Name, Text, true)
     end.
 
 %% ---------------------------------------------------------------- calling

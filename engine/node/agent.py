@@ -41,6 +41,12 @@ def order_term(order: door.StepOrder) -> Term:
         case door.LoadModules():
             options = _load_options(order.max_stall_ms, order.blocker_timeout_ms, order.kill_blockers)
             return (Atom("load_modules"), _files(order.modules), _atoms(order.remove), options)
+        case door.ClearOldCode():
+            patience = {
+                Atom("blocker_timeout_ms"): order.blocker_timeout_ms,
+                Atom("kill_blockers"): _boolean(False),
+            }
+            return (Atom("clear_old_code"), _atoms(order.modules), patience)
         case door.ChangeCode():
             return (Atom("change_code"), _change_code(order))
         case door.RestartApplication():

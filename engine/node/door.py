@@ -56,6 +56,12 @@ class ProcessSeen(Frozen, frozen=True):
     client_id: str | None = None
     """MQTT client id where EMQX's connection manager knows one."""
 
+    @property
+    def told(self) -> str:
+        """For people: who it is, what it runs and whom it serves."""
+        client = f", client {self.client_id}" if self.client_id else ""
+        return f"{self.pid} {self.name} in {self.module}{client}"
+
 
 class ModuleUsers(Frozen, frozen=True):
     """Processes whose callback module is the module: what an update of it will suspend.
@@ -139,6 +145,16 @@ class LoadModules(Frozen, frozen=True, tag="load_modules"):
     kill_blockers: bool = False
 
 
+class ClearOldCode(Frozen, frozen=True, tag="clear_old_code"):
+    """Bring processes out of the old code of modules and purge it, as a load does first; switch nothing.
+
+    Who lingers is nudged and waited for, and refuses it in the end.
+    """
+
+    modules: tuple[str, ...]
+    blocker_timeout_ms: int = 10_000
+
+
 class ChangeCode(Frozen, frozen=True, tag="change_code"):
     """Suspend a module's processes, switch the code, change their states, resume.
 
@@ -189,7 +205,7 @@ class CallFunction(Frozen, frozen=True, tag="call_function"):
     timeout_ms: int = 300_000
 
 
-StepOrder = SetCodePath | LoadModules | ChangeCode | RestartApplication | CallFunction
+StepOrder = SetCodePath | LoadModules | ClearOldCode | ChangeCode | RestartApplication | CallFunction
 
 
 class StepKey(Frozen, frozen=True):

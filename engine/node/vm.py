@@ -275,7 +275,7 @@ def _patience_s(order: door.StepOrder) -> float:
         case door.RestartApplication(modules=modules):
             waits = 3 * order.timeout_ms + 3 * order.blocker_timeout_ms
             return waits / 1000 + len(modules) + 120
-        case door.LoadModules(modules=modules):
+        case door.LoadModules(modules=modules) | door.ClearOldCode(modules=modules):
             return order.blocker_timeout_ms / 1000 + len(modules) + 300
         case door.SetCodePath():
             return 60.0

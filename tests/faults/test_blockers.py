@@ -20,8 +20,8 @@ from tests.faults.silent import Silent
 CLIENTS, BUSY = 150, 10
 LOOPERS = [f"swarm-{number}" for number in range(BUSY, BUSY + 120)]
 """Clients whose process is made to linger: at work in the code of its connection, it answers nobody."""
-ROLLED_BACK = 20
-"""Exit code."""
+ROLLED_BACK, UNFIT = 20, 14
+"""Exit codes."""
 HURRIED = ("--blocker-timeout", "1")
 _HOP = """
 #{{from_version => "{0}", target_version => "{1}",
@@ -122,6 +122,27 @@ def test_a_hop_that_would_kill_more_than_a_hundred_loopers_is_refused_and_with_t
         "killed: it ran old code of emqx_connection"
     }
     eventually(lambda: require_cut_off(serving, set(LOOPERS)))
+
+
+@pytest.mark.timeout(400)
+def test_a_rollback_that_would_kill_is_refused_before_it_begins_and_done_when_nobody_stays(
+    serving: Serving, reloads: Reloads
+) -> None:
+    """Of a hundred and fifty in old code only the one that cannot be moved is named; all keep their connections."""
+    looper = LOOPERS[0]
+    with serving.held(f'hd(emqx_cm:lookup_channels(<<"{looper}">>))'):
+        assert serving.upgrade(reloads.tarballs[0], *HURRIED, catalog=reloads.catalog).code == 0
+        written = serving.scene.entries()
+        told = serving.relup("rollback")
+        assert (told.code, told.error["name"]) == (UNFIT, "lingering_processes")
+        assert told.error["happened"].endswith(f"in emqx_connection, client {looper}.")
+        assert "(1)" in told.error["happened"]
+        assert told.error["runs_now"] == "5.10.5, whole; nothing was changed"
+        assert serving.scene.entries() == written
+        assert serving.relup("verify").code == 0
+    told = serving.relup("rollback")
+    assert (told.code, told.answer["node"]["live"]) == (0, "5.10.4"), told.answer
+    assert cut_off(serving) == set()
 
 
 @pytest.mark.timeout(400)

@@ -12,6 +12,7 @@ import pytest
 from engine.node.door import (
     CallFunction,
     ChangeCode,
+    ClearOldCode,
     CodePathMove,
     LoadModules,
     ModuleFile,
@@ -186,6 +187,20 @@ class NodeContract:
         killed = self._perform(LoadModules(modules=(back,), blocker_timeout_ms=100, kill_blockers=True))
         assert isinstance(killed, StepDone)
         assert {ended.pid for ended in killed.ended} == lingering
+
+    def test_who_would_refuse_a_load_is_found_without_one(self, subject: Subject) -> None:
+        """Nothing is switched; once they have ended the old code is free."""
+        subject.spawn_lingering(5)
+        second = subject.file("looper", "v2")
+        self._perform(LoadModules(modules=(second,)))
+        asked = ClearOldCode(modules=("looper",), blocker_timeout_ms=100)
+        refused = self._perform(asked)
+        assert isinstance(refused, StepNotDone)
+        assert (refused.name, refused.reverted) == ("lingering_processes", True)
+        assert (self._live("looper"), len(subject.node.lingering(["looper"]))) == (second.md5, 5)
+        back = subject.file("looper", "v1")
+        self._perform(LoadModules(modules=(back,), blocker_timeout_ms=100, kill_blockers=True))
+        assert isinstance(self._perform(asked), StepDone)
 
     def test_an_application_restarts_on_its_other_modules(self, subject: Subject) -> None:
         """It runs with the other version and module."""

@@ -6,6 +6,7 @@ from engine.node.agent import keyed, order_term, progress_of, report_of
 from engine.node.door import (
     CallFunction,
     ChangeCode,
+    ClearOldCode,
     CodePathMove,
     Ended,
     LoadModules,
@@ -38,6 +39,10 @@ ORDERS: list[tuple[StepOrder, str]] = [
         LoadModules(modules=(FILE,), remove=("gone",), max_stall_ms=20, kill_blockers=True),
         f"{{load_modules,[{WRITTEN}],[gone],"
         "#{max_stall_us => 20000,blocker_timeout_ms => 10000,kill_blockers => true}}",
+    ),
+    (
+        ClearOldCode(modules=("m",), blocker_timeout_ms=300),
+        "{clear_old_code,[m],#{blocker_timeout_ms => 300,kill_blockers => false}}",
     ),
     (
         ChangeCode(module=FILE, old=None, direction="down", from_version="5.10.4", extra=[Atom("x")]),
