@@ -7,6 +7,7 @@ import msgspec
 
 from engine.finished import last_success
 from engine.history import last_upgrade
+from engine.incarnation import is_same
 from engine.place import Place
 from engine.release.deploy import remove_tree
 from engine.release.manifest import manifest_path
@@ -14,6 +15,7 @@ from engine.release.staging import leftovers, remove_staging
 from engine.reserve import ENTRY_BYTES
 from engine.rollback import UNCHANGED
 from engine.run import House, leaving
+from engine.state import UpgradeState
 from engine.truth import Versions, known_trees
 from journal.door import Entries
 from journal.events import TreeRemoved
@@ -95,7 +97,7 @@ def _needed(place: Place, versions: Versions) -> set[Path]:
 
 
 def _needed_to_undo(place: Place, versions: Versions, journal: Entries) -> set[Path]:
-    """What the open upgrade works on, and what the rollback of the finished hop would load again."""
+    """What the open upgrade works on, and what the rollback of the finished hop would load again in its VM."""
     state = last_upgrade(journal)
     if state is None or not state.is_open:
         state = last_success(journal)
@@ -103,9 +105,14 @@ def _needed_to_undo(place: Place, versions: Versions, journal: Entries) -> set[P
         return set()
     staging = place.staging(state.upgrade_id)
     needed = {staging, manifest_path(staging)}
-    if state.plan is not None and versions.booted != state.plan.target_version:
+    if state.plan is not None and (state.is_open or _lives(state, versions)):
         needed |= {place.tree(state.plan.from_version), place.tree(state.plan.target_version)}
     return needed
+
+
+def _lives(state: UpgradeState, versions: Versions) -> bool:
+    """The VM of the hop still runs, or nobody can tell."""
+    return state.node is None or versions.node is None or is_same(state.node, versions.node)
 
 
 def _size(path: Path) -> int:

@@ -7,7 +7,7 @@ import msgspec
 from engine.errors import BadRequest
 from engine.history import upgrades_backwards
 from engine.incarnation import is_same
-from engine.node.door import Node
+from engine.node.door import Node, NodeFacts
 from engine.options import Options
 from engine.place import Place
 from engine.readback import differences
@@ -20,7 +20,7 @@ from engine.state import Phase, UpgradeState
 from engine.upgrade import refuse_if_open
 from engine.way_back import require_free
 from journal.door import Entries
-from journal.events import MarkerRemoved
+from journal.events import MarkerRemoved, NodeObservation
 
 
 class NoFinishedHop(BadRequest):
@@ -130,15 +130,16 @@ def read_back(journal: Entries, place: Place, node: Node) -> Reading:
     """Compare a finished hop with the world.
 
     Raises:
-        NoFinishedHop: There is none.
+        NoFinishedHop: There is none, or it was given up.
         NodeUnreachable: The node could not be asked.
     """
     state = last_success(journal)
-    if state is None or state.plan is None:
+    if state is None or state.plan is None or state.node is None:
         raise NoFinishedHop(
             "No finished hop stands in the journal of this node.", next="'relup logs' shows what was done."
         )
     target = state.plan.target_version
+    _require_not_given_up(state.node, target, place, node.observe())
     expected = {change.module: change.to_md5 for record in state.records for change in record.modules}
     tree = place.tree(target)
     files, wrong_files = _tree_differences(tree)
@@ -152,6 +153,21 @@ def read_back(journal: Entries, place: Place, node: Node) -> Reading:
         marker=_marker_differences(place, target),
         suspended=tuple(f"{process.pid} ({process.name}) is suspended" for process in node.suspended()),
     )
+
+
+def _require_not_given_up(seen: NodeObservation, target: str, place: Place, now: NodeFacts) -> None:
+    """A VM that was restarted into another release, where no marker names the target, owes the hop nothing.
+
+    Raises:
+        NoFinishedHop
+    """
+    was_restarted_elsewhere = not is_same(seen, now) and Path(now.boot_tree) != place.tree(target)
+    if was_restarted_elsewhere and read_marker(place.root).version != target:
+        raise NoFinishedHop(
+            f"The hop to {target} no longer stands: relup/current does not name it, and the node was restarted"
+            f" from {now.boot_tree} since.",
+            next="'relup status' shows what runs; 'relup clean' removes trees that nothing needs any more.",
+        )
 
 
 def _tree_differences(tree: Path) -> tuple[int, tuple[str, ...]]:

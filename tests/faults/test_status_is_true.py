@@ -97,6 +97,10 @@ def test_a_marker_removed_by_hand_is_seen_before_and_after_the_restart(serving: 
     assert status["status"] == "idle"
     assert status["node"] == versions(base="5.10.4", live="5.10.4", next_boot="5.10.4")
     assert status["troubles"] == []
+    verify = serving.relup("verify")
+    assert (verify.code, verify.error["name"]) == (REQUEST, "no_finished_hop")
+    cleaned = serving.relup("clean", "--yes").answer
+    assert [each["path"] for each in cleaned["removable"]] == [str(serving.scene.place.tree("5.10.5"))]
 
 
 def test_a_marker_given_up_after_the_vm_has_died_leaves_nothing_of_the_hop(serving: Serving) -> None:

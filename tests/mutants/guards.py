@@ -782,4 +782,25 @@ GUARDS = (
         becomes="",
         tests=("tests/faults/test_way_back.py",),
     ),
+    Guard(
+        keeps="a hop that was given up is not held against the base that was booted since",
+        file="engine/finished.py",
+        was="    _require_not_given_up(state.node, target, place, node.observe())\n",
+        becomes="",
+        tests=("tests/faults/test_given_up.py",),
+    ),
+    Guard(
+        keeps="a booted base that a marker for the target belies is told as a difference",
+        file="engine/finished.py",
+        was="    if was_restarted_elsewhere and read_marker(place.root).version != target:\n",
+        becomes="    if was_restarted_elsewhere:\n",
+        tests=("tests/faults/test_given_up.py",),
+    ),
+    Guard(
+        keeps="clean leaves the trees of a hop whose VM still runs",
+        file="engine/cleaning.py",
+        was="(state.is_open or _lives(state, versions))",
+        becomes="state.is_open",
+        tests=("tests/faults/test_given_up.py",),
+    ),
 )
