@@ -61,7 +61,7 @@ def place_of(root: Path) -> Place:
     if not found:
         raise NotAnInstallRoot(
             f"{root} is no install root of EMQX: it has no releases/emqx_vars.",
-            next="Give the folder that has bin, lib, releases and etc, with --root or RELUP_ROOT.",
+            next="Give the folder that has bin, lib and releases, with --root or RELUP_ROOT.",
         )
     return place
 
@@ -115,11 +115,13 @@ class Context:
         from engine.node.cookie import cookie_from_file
         from engine.node.discovery import configured_node, running_node
         from engine.node.errors import NodeNotFound
+        from engine.release.folders import folders_of
 
         try:
             known = running_node(self.place.root, name=self.node)
         except NodeNotFound:
-            known = configured_node(self.place.root)
+            folders = folders_of(self.place.root)
+            known = configured_node(self.place.root, etc=folders.etc, data=folders.data)
         if self.node is not None:
             known = replace(known, name=self.node)
         if self.cookie_file is not None:
@@ -128,7 +130,7 @@ class Context:
 
     @property
     def data_dir(self) -> Path:
-        """The node's data folder: its own word while it runs."""
+        """The node's data folder: its own word while it runs, else its configuration's."""
         return self.known_node.data_dir or self.place.root / "data"
 
     def connect(self) -> "Node":

@@ -25,6 +25,7 @@ from engine.release.catalog import catalog_folders, read_catalog
 from engine.release.comparison import Comparison, compare_trees
 from engine.release.compatibility import Check, check_trees, check_versions, require
 from engine.release.findings import judge, require_safe
+from engine.release.folders import folders_of
 from engine.release.hop import Hop, Update
 from engine.release.marker import read_marker
 from engine.release.rehearsal import rehearse
@@ -145,7 +146,13 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
         progress.note(f"--allow {waiver}: no finding is called this")
     require_safe(prospect.judgement)
     progress.step("rehearse the boot")
-    rehearse(target.root, version=str(target.version), erts_version=target.erts_version, root=place.root)
+    rehearse(
+        target.root,
+        version=str(target.version),
+        erts_version=target.erts_version,
+        root=place.root,
+        folders=folders_of(place.root),
+    )
     changes = Changes(node, live=live, target=target, deployed=place.tree(str(target.version)), loaded=loaded)
     return _recorded(run, changes.resolved(hop, resolution), marker, loaded, prospect), prospect
 

@@ -18,6 +18,7 @@ from engine.node.processes import OsProcess, command_lines, environment_value
 
 _NAME_VARIABLES = ("EMQX_NODE__NAME", "EMQX_NODE_NAME")
 _COOKIE_VARIABLES = ("EMQX_NODE__COOKIE", "EMQX_NODE_COOKIE")
+_DATA_VARIABLES = ("EMQX_NODE__DATA_DIR", "EMQX_NODE_DATA_DIR")
 
 
 class KnownNode(msgspec.Struct, frozen=True):
@@ -28,7 +29,7 @@ class KnownNode(msgspec.Struct, frozen=True):
         cookie: None when nothing tells it.
         base_root: RootDir, which keeps etc, data, log.
         boot_tree: The tree it was booted from, RootDir or one under its relup/; None when it is not running.
-        data_dir: Its -emqx_data_dir.
+        data_dir: Its -emqx_data_dir, or what its configuration says.
         is_tls: Whether distribution is encrypted; None when nothing tells it (it is not running).
         dist_optfile: Its -ssl_dist_optfile.
         port: Its distribution port where OTP's own flag fixes it.
@@ -93,12 +94,17 @@ def running_node(
 
 
 def configured_node(
-    root: Path, *, etc: Path | None = None, environment: Mapping[str, str] = os.environ
+    root: Path,
+    *,
+    etc: Path | None = None,
+    data: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> KnownNode:
     """The node as the environment, then etc/emqx.conf, name it; for when it is not running.
 
     Args:
         etc: Folder of emqx.conf; RootDir/etc when not given (packages keep it in /etc/emqx).
+        data: The installation's data folder, which the configuration may override; RootDir/data when not given.
 
     Raises:
         NodeNotFound: Neither names it.
@@ -115,7 +121,19 @@ def configured_node(
             next="Start it (bin/emqx start), or name it with --node.",
         )
     cookie = _first(environment, _COOKIE_VARIABLES) or values.get("node.cookie")
-    return KnownNode(name=name, cookie=Cookie(cookie) if cookie else None, base_root=root)
+    return KnownNode(
+        name=name,
+        cookie=Cookie(cookie) if cookie else None,
+        base_root=root,
+        data_dir=_data_dir(root, data, _first(environment, _DATA_VARIABLES) or values.get("node.data_dir")),
+    )
+
+
+def _data_dir(root: Path, installed: Path | None, named: str | None) -> Path:
+    """What node.data_dir names, seen from RootDir; its default is the folder of the installation."""
+    if named in (None, "data"):
+        return installed or root / "data"
+    return root / named
 
 
 def _running(process: OsProcess, line: CommandLine, proc: Path) -> KnownNode | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.errors import BadRelease
+from engine.release.folders import Folders
 
 DEADLINE_S = 120
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
@@ -33,14 +34,15 @@ class CheckConfigFailed(BadRelease):
     name = "check_config_failed"
 
 
-def rehearse(tree: Path, *, version: str, erts_version: str, root: Path) -> None:
+def rehearse(tree: Path, *, version: str, erts_version: str, root: Path, folders: Folders) -> None:
     """Start and end the tree's VM with crypto, then run its `check_config` where it has one.
 
     Args:
         tree: The staged tree.
         version: Its release version.
         erts_version: The version in the name of its erts folder.
-        root: RootDir, whose etc is checked.
+        root: RootDir.
+        folders: Where its etc, which is checked, lies, and its data and log.
 
     Raises:
         BootRehearsalFailed, CheckConfigFailed: With the last lines the program printed.
@@ -48,7 +50,7 @@ def rehearse(tree: Path, *, version: str, erts_version: str, root: Path) -> None
     _start_vm(tree, version, erts_version)
     wrapper = tree / "bin" / "emqx"
     if _has_check_config(wrapper):
-        _check_config(wrapper, root)
+        _check_config(wrapper, root, folders)
 
 
 def _start_vm(tree: Path, version: str, erts_version: str) -> None:
@@ -86,15 +88,16 @@ def _has_check_config(wrapper: Path) -> bool:
         return False
 
 
-def _check_config(wrapper: Path, root: Path) -> None:
-    places = {"BASE_RUNNER_ROOT_DIR": str(root), **_settings(os.environ)}
+def _check_config(wrapper: Path, root: Path, folders: Folders) -> None:
+    """In the surroundings that the wrapper of the base root makes for it at the next start."""
+    places = {**_settings(os.environ), "BASE_RUNNER_ROOT_DIR": str(root), **folders.exported()}
     said = _run(
         [str(wrapper), "check_config"], places, CheckConfigFailed, "the target's check_config does not run"
     )
     if said:
         raise CheckConfigFailed(
             f"the target refuses the node's configuration: {said}",
-            next="Correct the configuration under etc/ for the target release; nothing was changed.",
+            next=f"Correct the configuration in {folders.etc} for the target release; nothing was changed.",
         )
 
 

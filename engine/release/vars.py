@@ -19,6 +19,7 @@ from engine.release.version import Version, is_version, parse_version
 MAX_BYTES = 1024 * 1024
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _LITERAL = re.compile(r"(?:\"([^\"$`\\]*)\"|'([^']*)'|([^\s\"'$`\\;&|<>()#]*))[ \t]*(?:[ \t]#.*)?")
+_DEFAULTED = re.compile(r"\"?\$\{([A-Za-z_][A-Za-z0-9_]*):-(.*)\}\"?[ \t]*")
 _BUILD_LINE = re.compile(r'\s*([A-Za-z_][\w-]*)\s*:\s*"?([^"]*?)"?\s*')
 _WHOLE_PACKAGE = "Get the package again from the publisher; this one's releases/emqx_vars cannot be used."
 
@@ -32,11 +33,33 @@ def read_emqx_vars(file: Path) -> tuple[Version, Mapping[str, str]]:
         DuplicateRelVsn: It is assigned twice.
         InvalidRelVsn: It is not a plain version.
     """
-    text = _text_of(file)
-    assigned = [found.groups() for line in text.splitlines() if (found := _ASSIGNMENT.fullmatch(line))]
+    assigned = _assigned(file)
     versions = [value for name, value in assigned if name == "REL_VSN"]
     plain = {name: literal for name, value in assigned if (literal := _literal(value)) is not None}
     return _rel_vsn(versions, file), plain
+
+
+def settled_variables(file: Path, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables as a shell with this environment assigns them; what it would have to expand is left out.
+
+    Raises:
+        CannotReadEmqxVars: Missing, unreadable, too large, or no text.
+    """
+    settled = {name: _settled(value, environment) for name, value in _assigned(file)}
+    return {name: text for name, text in settled.items() if text is not None}
+
+
+def _settled(value: str, environment: Mapping[str, str]) -> str | None:
+    """A literal, or one that stands as default for a variable: `"${RUNNER_LOG_DIR:-/var/log/emqx}"`."""
+    found = _DEFAULTED.fullmatch(value)
+    if found is None:
+        return _literal(value)
+    return environment.get(found[1]) or _literal(found[2])
+
+
+def _assigned(file: Path) -> list[tuple[str, str]]:
+    lines = _text_of(file).splitlines()
+    return [(found[1], found[2]) for line in lines if (found := _ASSIGNMENT.fullmatch(line))]
 
 
 def _rel_vsn(versions: list[str], file: Path) -> Version:

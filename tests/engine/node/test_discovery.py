@@ -209,7 +209,10 @@ def test_emqx_conf_names_a_node_that_is_down(tmp_path: Path, conf: str) -> None:
     write_conf(tmp_path, conf)
     node = configured_node(tmp_path, environment=NOBODY)
     assert node == KnownNode(
-        name="emqx@127.0.0.1", cookie=Cookie("secret # not a comment"), base_root=tmp_path
+        name="emqx@127.0.0.1",
+        cookie=Cookie("secret # not a comment"),
+        base_root=tmp_path,
+        data_dir=tmp_path / "data",
     )
     assert not node.is_running
 
@@ -228,6 +231,25 @@ def test_another_etc_folder_can_be_named(tmp_path: Path) -> None:
     """Packages keep it in /etc/emqx."""
     (tmp_path / "emqx.conf").write_text("node.name = a@b")
     assert configured_node(Path("/nowhere"), etc=tmp_path, environment=NOBODY).name == "a@b"
+
+
+@pytest.mark.parametrize(
+    ("named", "environment", "folder"),
+    [
+        ("", NOBODY, "/var/lib/emqx"),
+        ("node.data_dir = data", NOBODY, "/var/lib/emqx"),
+        ("node.data_dir = /srv/emqx", NOBODY, "/srv/emqx"),
+        ("node.data_dir = mine", NOBODY, "mine"),
+        ("node.data_dir = /srv/emqx", {"EMQX_NODE__DATA_DIR": "/mnt"}, "/mnt"),
+    ],
+)
+def test_the_data_folder_of_a_node_that_is_down_is_the_configured_one(
+    tmp_path: Path, named: str, environment: dict[str, str], folder: str
+) -> None:
+    """Its own default is the installation's; what is relative is so to RootDir."""
+    write_conf(tmp_path, f"node.name = a@b\n{named}\n")
+    known = configured_node(tmp_path, data=Path("/var/lib/emqx"), environment=environment)
+    assert known.data_dir == tmp_path / folder
 
 
 @pytest.mark.parametrize("conf", ["", "node { cookie = x }", 'node.name = ""', '"{{{ = = ]'])
