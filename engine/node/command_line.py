@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 _HELPERS = ("hidden", "remsh", "escript", "compile")
 """Flags of short-lived nodes beside the real one: remote shells, `ctl` and other tools."""
+_TLS = {"inet_tls", "inet6_tls"}
 
 
 class CommandLine:
@@ -39,7 +40,7 @@ class CommandLine:
     @property
     def is_tls(self) -> bool:
         """Whether distribution is encrypted. EMQX names it -ekka_proto_dist, Erlang -proto_dist."""
-        return "inet_tls" in (self.value("proto_dist"), self.value("ekka_proto_dist"))
+        return not _TLS.isdisjoint((self.value("proto_dist"), self.value("ekka_proto_dist")))
 
     @property
     def fixed_port(self) -> int | None:

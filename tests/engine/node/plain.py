@@ -14,6 +14,7 @@ from engine.node.cookie import Cookie
 
 COOKIE = "cookie-of-a-test"
 START_TIMEOUT_S = 60.0
+IPV6 = "::1"
 
 
 @dataclass
@@ -31,13 +32,15 @@ class PlainNode:
         Args:
             folder: Its working folder and home.
             flags: Further ones of `erl`.
-            name: Full name; one made of the port when not given.
+            name: Full name; one made of the port when not given. One at ::1 listens there, by IPv6.
         """
         folder.mkdir(parents=True, exist_ok=True)
         name = name or f"plain{port}@127.0.0.1"
-        kind = "-name" if "." in name.partition("@")[2] else "-sname"
+        host = name.partition("@")[2]
+        kind = "-name" if {".", ":"} & set(host) else "-sname"
+        interface = "{0,0,0,0,0,0,0,1}" if host == IPV6 else "{127,0,0,1}"
         line = ["erl", "-noinput", kind, name, "-setcookie", COOKIE, "-start_epmd", "false"]
-        line += ["-erl_epmd_port", str(port), "-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
+        line += ["-erl_epmd_port", str(port), "-kernel", "inet_dist_use_interface", interface]
         environment = {**os.environ, "HOME": str(folder)}
         line += [*flags, "-test_folder", f"{folder}/"]
         with (folder / "out").open("wb") as output:
@@ -60,12 +63,16 @@ class PlainNode:
         """
         until = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < until and self.process.poll() is None:
-            with socket.socket() as probe:
-                listens = probe.connect_ex(("127.0.0.1", self.port)) == 0
-            if listens and self.has_booted():
+            if self.listens() and self.has_booted():
                 return
             time.sleep(0.05)
         raise AssertionError(f"erl does not listen: {output.read_text(errors='replace')[-2000:]}")
+
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        family = socket.AF_INET6 if self.host == IPV6 else socket.AF_INET
+        with socket.socket(family) as probe:
+            return probe.connect_ex((self.host, self.port)) == 0
 
     def has_booted(self) -> bool:
         """Whether its start is over; it listens before."""
@@ -73,9 +80,14 @@ class PlainNode:
             return connection.call("init", "get_status", timeout_s=START_TIMEOUT_S) == ("started", "started")
 
     @property
+    def host(self) -> str:
+        """The loopback address that it listens at."""
+        return IPV6 if self.name.endswith(f"@{IPV6}") else "127.0.0.1"
+
+    @property
     def address(self) -> Address:
         """Where it listens."""
-        return Address(self.name, "127.0.0.1", self.port)
+        return Address(self.name, self.host, self.port)
 
     def connect(self, *, cookie: str = COOKIE, timeout_s: float = 20.0) -> Connection:
         """An open connection to it."""

@@ -11,6 +11,8 @@ from engine.node.dial import connect
 from engine.node.discovery import KnownNode, running_node
 from engine.node.errors import HandshakeRefused, NodeDown, TlsRefused, WrongCookie
 from fixtures.node import Dist
+from tests.engine.node.conftest import PlainNodes
+from tests.engine.node.plain import IPV6
 from tests.releases import NodeFactory
 from tests.releases import node as emqx
 
@@ -37,6 +39,15 @@ def dial_until_down(known: KnownNode) -> None:
         with contextlib.suppress(TlsRefused, HandshakeRefused):
             connect(known, timeout_s=20).close()
         time.sleep(0.05)
+
+
+def test_a_node_that_is_spoken_to_by_ipv6_is_found_and_spoken_to(
+    plain_node: PlainNodes, tmp_path: Path
+) -> None:
+    """Its address is the host of its name, as for every other node."""
+    node = plain_node("-proto_dist", "inet6_tcp", "-emqx_data_dir", str(tmp_path), name=f"six@{IPV6}")
+    with connect(running_node(name=node.name), timeout_s=20) as connection:
+        assert connection.call("erlang", "node", timeout_s=60) == node.name
 
 
 def test_tls_without_an_option_file_is_told() -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from engine.node.connection import Connection
 from engine.node.cookie import Cookie
+from engine.node.dial import connect
+from engine.node.discovery import running_node
 from engine.node.errors import CallTimedOut, HandshakeRefused, ProtocolViolation, TlsRefused
 from engine.node.tls import TlsOptions, client_context, context_from_optfile, options_of
 from engine.release.terms import read_term
 from fixtures.ports import free_port, give_back
 from fixtures.tls import make_dist_optfile
-from tests.engine.node.plain import COOKIE, PlainNode
+from tests.engine.node.plain import COOKIE, IPV6, PlainNode
 
 PlainNodes = Callable[..., PlainNode]
 
@@ -36,10 +38,12 @@ class TlsNode(PlainNode):
         return Connection(self.address, cookie=Cookie(cookie), tls=tls, timeout_s=timeout_s)
 
 
-def start(folder: Path, port: int, optfile: Path) -> TlsNode:
+def start(
+    folder: Path, port: int, optfile: Path, *, dist: str = "inet_tls", name: str | None = None
+) -> TlsNode:
     TlsNode.optfile = optfile
-    flags = ("-proto_dist", "inet_tls", "-ssl_dist_optfile", str(optfile), "-kernel", "net_ticktime", "6")
-    node = TlsNode.start(folder, port, *flags)
+    flags = ("-proto_dist", dist, "-ssl_dist_optfile", str(optfile), "-kernel", "net_ticktime", "6")
+    node = TlsNode.start(folder, port, *flags, "-emqx_data_dir", str(folder), name=name)
     assert isinstance(node, TlsNode)
     return node
 
@@ -68,6 +72,21 @@ def test_a_node_that_wants_tls_and_our_certificate_is_spoken_to(
         TlsNode.optfile = optfile
         with pytest.raises((HandshakeRefused, ProtocolViolation, CallTimedOut)):
             Connection(node.address, cookie=Cookie(COOKIE), timeout_s=5)
+    finally:
+        node.end()
+        give_back(port)
+
+
+def test_tls_by_ipv6_is_seen_and_spoken_too(optfile: Path, tmp_path: Path) -> None:
+    """`inet6_tls` is no plain TCP. The certificate here names no IPv6 address, so its name is not checked."""
+    last = "{verify, verify_peer}]}]."
+    unnamed = last.replace("}]}]", "}, {server_name_indication, disable}]}]")
+    optfile.write_text(optfile.read_text().replace(last, unnamed))
+    port = free_port()
+    node = start(tmp_path / "node", port, optfile, dist="inet6_tls", name=f"six{port}@{IPV6}")
+    try:
+        with connect(running_node(name=node.name), timeout_s=20) as connection:
+            assert connection.call("erlang", "node", timeout_s=60) == node.name
     finally:
         node.end()
         give_back(port)
