@@ -26,6 +26,7 @@ from engine.readback import listed, live_sides, old_release_differences
 from engine.run import Run, failure_of
 from engine.settle import walk_to_an_end
 from engine.staging import tidy
+from engine.state import UpgradeState
 from engine.steps import Step
 from engine.unwritten import Unwritten
 from journal.errors import JournalError
@@ -40,6 +41,10 @@ from journal.events import (
 
 RECOVER = (
     "Run 'relup recover --report' to see what is what, then 'relup recover' or 'relup recover --rollback'."
+)
+GIVE_UP = (
+    "Where a function of the hop fails every time, restart the node: it boots what it booted before the hop, and"
+    " 'relup recover' then ends the upgrade."
 )
 
 UNCHANGED = "nothing was changed"
@@ -67,8 +72,20 @@ def _way_out(*, is_open: bool) -> str:
     """What can be done instead. The marker of an open upgrade is not there yet to be given up."""
     boot_only = "'relup rollback --boot-only' has the old release boot at the next start"
     if is_open:
-        boot_only = f"Run 'relup recover' to bring the upgrade to its end. After that, {boot_only}"
+        boot_only = (
+            f"Run 'relup recover' to bring the upgrade to its end. {GIVE_UP} After its end, {boot_only}"
+        )
     return f"{boot_only}. For a full restore: the backup of data/ and the old release."
+
+
+def way_on(state: UpgradeState) -> str:
+    """What to do with an upgrade that has not ended: only what works."""
+    if state.passed_no_return:
+        return (
+            "Remove the cause, then 'relup recover' calls again what has not succeeded and finishes. Nothing can be"
+            f" undone any more. {GIVE_UP}"
+        )
+    return RECOVER
 
 
 def roll_back(run: Run, *, cause: Failure | None, automatic: bool, suspended: tuple[str, ...] = ()) -> None:
@@ -162,14 +179,14 @@ def between_releases(run: Run, failure: RelupError, *, rollback_failed: bool) ->
     if rollback_failed:
         run.record(RollbackFailed(failure=told, on_old=old, on_new=new))
     run.record(UpgradeFailed(failure=told, ended_as="between_releases", on_old=old, on_new=new))
-    error = BetweenReleases(failure.happened, next=_way_on(failure), name=failure.name)
+    error = BetweenReleases(failure.happened, next=_way_on(run.state, failure), name=failure.name)
     error.runs_now = f"{runs_now}; on the old side: {listed(list(old)) or 'none'}" if old or new else runs_now
     return error
 
 
-def _way_on(failure: RelupError) -> str:
+def _way_on(state: UpgradeState, failure: RelupError) -> str:
     """How to recover. While an application still stops, that would only meet the same again."""
-    return f"{failure.next} {RECOVER}" if failure.name == STILL_STOPPING else RECOVER
+    return f"{failure.next} {way_on(state)}" if failure.name == STILL_STOPPING else way_on(state)
 
 
 def _both_sides(run: Run) -> tuple[tuple[str, ...], tuple[str, ...], str]:

@@ -28,7 +28,14 @@ from engine.readback import counted_connections
 from engine.release.package import Package
 from engine.release.unpack import interrupted_while
 from engine.reserve import journal_need_of
-from engine.rollback import RECOVER, UNCHANGED, between_releases, roll_back, undoing_when_unwritable
+from engine.rollback import (
+    RECOVER,
+    UNCHANGED,
+    between_releases,
+    roll_back,
+    undoing_when_unwritable,
+    way_on,
+)
 from engine.run import House, Run, failure_of, leaving
 from engine.settle import walk_to_an_end
 from engine.staging import asked_to_stop, discard_staging, tidy
@@ -90,7 +97,7 @@ def refuse_if_open(journal: Entries) -> None:
     if state is not None and state.is_open:
         error = UpgradeOpen(
             f"The upgrade {state.upgrade_id} has not ended ({state.phase.value}).",
-            next=RECOVER,
+            next=way_on(state),
         )
         error.runs_now = UNCHANGED
         raise error

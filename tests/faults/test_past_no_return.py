@@ -1,17 +1,22 @@
 """A callback that crashes: the node is between releases and says so, until the callback can pass."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from engine.errors import BetweenReleases, PastNoReturn, RelupError
+from engine.survey import UpgradeOpen
 from fixtures.broken import CALLBACK_FIXED, build_broken
 from fixtures.build import Built
 from fixtures.variants import BuiltVariant
 from journal.events import StepFailed, StepStarted, UpgradeFailed
+from tests.faults.memory import MakeMemoryNode
 from tests.faults.serving import Serving
+from tests.torture.oracle import require_one_release
 
 CLIENTS = 20
+CALLBACK = "emqx_post_upgrade:count_connections"
 BETWEEN, PAST_NO_RETURN, OPEN = 30, 31, 11
 """Exit codes."""
 
@@ -72,7 +77,7 @@ def require_refused(stopped: Serving, crashing: BuiltVariant) -> None:
     back = stopped.relup("recover", "--rollback")
     assert (back.code, back.error["name"]) == (PAST_NO_RETURN, "past_point_of_no_return")
     assert back.error["runs_now"] == "nothing was changed"
-    assert back.error["next"].startswith("Run 'relup recover' to bring the upgrade to its end. After that,")
+    assert back.error["next"].startswith("Run 'relup recover' to bring the upgrade to its end.")
     report = stopped.relup("recover", "--report")
     assert report.answer["evidence"]["past_no_return"] is True
     assert len(stopped.scene.entries()) == written
@@ -93,6 +98,28 @@ def require_finished(stopped: Serving) -> None:
     assert callbacks == [1, 1, 2, 3]
     assert sum(isinstance(event, StepFailed) for event in events) == 2
     assert stopped.relup("verify").code == 0
+
+
+def test_only_ways_on_that_work_are_named(memory_node: MakeMemoryNode, releases: Built) -> None:
+    """A rollback is no such way; a restart and recover is, where a callback fails every time."""
+    node = memory_node(releases.catalog)
+    node.vm.failing.add(CALLBACK)
+    tried: list[tuple[Callable[[], object], type[RelupError]]] = [
+        (node.upgrade, BetweenReleases),
+        (node.upgrade, UpgradeOpen),
+        (node.recover, BetweenReleases),
+        (lambda: node.recover("undo"), PastNoReturn),
+    ]
+    for act, error in tried:
+        with pytest.raises(error) as told:
+            act()
+        assert "--rollback" not in told.value.next
+        assert "fails every time, restart the node" in told.value.next
+    node.vm.die()
+    node.vm.start()
+    node.recover()
+    assert not node.is_open
+    require_one_release(node.vm, node.root, at_target=False)
 
 
 @pytest.mark.timeout(300)

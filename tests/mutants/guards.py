@@ -803,4 +803,11 @@ GUARDS = (
         becomes="state.is_open",
         tests=("tests/faults/test_given_up.py",),
     ),
+    Guard(
+        keeps="past the point of no return no rollback is advised that is refused then",
+        file="engine/rollback.py",
+        was="    if state.passed_no_return:\n        return (\n",
+        becomes="    if False:\n        return (\n",
+        tests=("tests/faults/test_past_no_return.py::test_only_ways_on_that_work_are_named",),
+    ),
 )
