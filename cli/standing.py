@@ -36,6 +36,8 @@ def show(context: Context) -> None:
         output.line(f"not asked: the live version ({unasked.happened})")
     for trouble in found.troubles:
         output.line(f"trouble: {trouble}")
+    if stands.next is not None:
+        output.line(f"next: {stands.next}")
     output.answer(
         {
             "status": stands.text,
@@ -47,6 +49,7 @@ def show(context: Context) -> None:
             "open_upgrade": facts.open.upgrade_id if facts.open else None,
             "step": _step(facts.open) if facts.open else None,
             "not_asked": unasked.happened if unasked else None,
+            "next": stands.next,
         },
         node=shown,
     )

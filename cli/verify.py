@@ -32,7 +32,9 @@ def _verify(context: Context) -> None:
         differs = Differs(
             f"{counted(len(reading.differences), 'thing')} not as the hop to {reading.target_version} left it; "
             f"the first: {reading.differences[0]}.",
-            next="Find out who changed them; 'relup logs --steps' shows what the hop did.",
+            next="'relup status' says what to do."
+            if reading.differences == reading.marker
+            else "Find out who changed them; 'relup logs --steps' shows what the hop did.",
         )
         now = shown_versions(context.versions())
         differs.runs_now = f"{now.live or 'code of no known release'}; the next start boots {now.next_boot}"

@@ -45,11 +45,13 @@ class StatusLine(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         place: Where an upgrade is that goes on while this is read.
+        next: What to do, where the text does not say it.
     """
 
     kind: Kind
     text: str
     place: str | None = None
+    next: str | None = None
 
 
 def status_line(facts: Facts, seen: Seen) -> StatusLine:
@@ -113,4 +115,10 @@ def _hot_upgraded(target: str, marker: str | None) -> StatusLine:
     boots = (
         "the base release: relup/current is missing" if marker is None else f"{marker}: relup/current says so"
     )
-    return StatusLine(kind="marker_differs", text=f"hot-upgraded to {target}; but a restart boots {boots}")
+    return StatusLine(
+        kind="marker_differs",
+        text=f"hot-upgraded to {target}; but a restart boots {boots}",
+        next=f"a restart gives the hop up. To have it boot {target} after all: where 'relup verify' names nothing but"
+        f" relup/current, write {target} into that file as the node's user. To undo the hop without a restart:"
+        " 'relup rollback'.",
+    )

@@ -152,11 +152,12 @@ def test_after_a_hop_the_three_facts_differ_and_each_is_right(node: NodeFactory,
     assert facts.live.tree == scene.place.tree("5.10.5")
 
     scene.place.marker.unlink()
-    lines = scene.relup("status").stdout.splitlines()
+    *lines, advice = scene.relup("status").stdout.splitlines()
     assert lines == [
         "hot-upgraded to 5.10.5; but a restart boots the base release: relup/current is missing",
         "base 5.10.4, live 5.10.5, next boot 5.10.4",
     ]
+    assert advice.startswith("next: a restart gives the hop up.")
 
     scene.node.kill()
     scene.node.start()

@@ -81,9 +81,10 @@ def killed_in_the_second_update(serving: Serving) -> None:
 
 @pytest.mark.timeout(400)
 def test_a_marker_removed_by_hand_is_seen_before_and_after_the_restart(serving: Serving) -> None:
-    """The hop is live, a restart boots the base: said until the restart, and idle with the base after it."""
+    """The hop is live, a restart boots the base: said with a way to keep it, and idle with the base afterwards."""
     assert serving.upgrade(serving.built.tarball("5.10.5")).code == 0
-    (serving.node.root / "relup" / "current").unlink()
+    marker = serving.node.root / "relup" / "current"
+    marker.unlink()
     status = serving.relup("status").answer
     assert status["kind"] == "marker_differs"
     assert "relup/current is missing" in status["status"]
@@ -91,6 +92,11 @@ def test_a_marker_removed_by_hand_is_seen_before_and_after_the_restart(serving: 
     verify = serving.relup("verify")
     assert verify.code == DIFFERS
     assert "relup/current" in verify.error["happened"]
+    assert verify.error["next"] == "'relup status' says what to do."
+    assert "write 5.10.5 into that file" in status["next"]
+    marker.write_text("5.10.5\n")
+    assert (serving.relup("status").answer["kind"], serving.relup("verify").code) == ("pending", 0)
+    marker.unlink()
 
     serving.node.restart()
     status = serving.relup("status").answer

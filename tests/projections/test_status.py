@@ -129,6 +129,15 @@ def test_a_marker_that_someone_else_touched_is_told(marker: str | None, boots: s
     )
 
 
+def test_what_to_do_is_said_where_the_line_does_not_say_it() -> None:
+    """A hop that a restart would give up can be kept or undone; the official lines need no advice."""
+    facts = facts_of(told(success))
+    advice = status_line(facts, Seen(marker=None)).next
+    assert advice is not None
+    assert all(way in advice for way in ("restart", "write 5.10.5 into", "'relup rollback'"))
+    assert status_line(facts, Seen(marker="5.10.5")).next is None
+
+
 @pytest.mark.parametrize(
     ("events", "place"),
     [
