@@ -20,6 +20,7 @@ from engine.errors import (
     BadRequest,
     BetweenReleases,
     Busy,
+    ConnectionsLost,
     Differs,
     Interrupted,
     NodeUnreachable,
@@ -54,6 +55,7 @@ CODES: dict[type[BaseException], int] = {
     BetweenReleases: 30,
     Differs: 30,
     PastNoReturn: 31,
+    ConnectionsLost: 33,
     StepFailure: 32,  # one that reaches the door was neither undone nor judged by anybody
     JournalError: 40,
     JournalDamaged: 41,

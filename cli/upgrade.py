@@ -66,6 +66,14 @@ def command(
         int,
         typer.Option(min=0, max=MANY, help="Client connections the hop may end before it is rolled back."),
     ] = 0,
+    watch_ms: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=HOUR_MS,
+            help="How long the new code serves clients before what cannot be undone; those it ends are counted.",
+        ),
+    ] = 1_000,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse for warnings as for errors.")] = False,
     trust_script: Annotated[
         bool, typer.Option("--trust-script", help="Have the node evaluate hop files that are scripts.")
@@ -93,6 +101,7 @@ def command(
         blocker_timeout_ms=int(blocker_timeout * 1000),
         kill_blockers=kill_blockers,
         max_lost=max_lost,
+        watch_ms=watch_ms,
         plan_id=plan,
         strict=strict,
         trust_script=trust_script,
@@ -173,6 +182,8 @@ class Opened:
 
 def show_success(context: Context, state: "UpgradeState") -> None:
     """What a finished upgrade did, in EMQX's words first."""
+    from engine.survival import ended_by_hop
+
     assert state.plan is not None, "a finished upgrade had a plan"
     summary = state.summary
     took_s = (summary.took_us if summary else 0) / 1e6
@@ -182,7 +193,7 @@ def show_success(context: Context, state: "UpgradeState") -> None:
     output.line(
         f"  connections: {_count(state.connections_before)} before, "
         f"{_count(summary.connections_after if summary else None)} after; "
-        f"processes ended by the hop: {len(state.ended)}"
+        f"processes ended by the hop: {len(ended_by_hop(state.ended))}"
     )
     output.line(
         f"  longest pause of a process: {state.worst_suspend_us / 1000:.1f} ms; "

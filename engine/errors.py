@@ -99,6 +99,12 @@ class BetweenReleases(RelupError):
     name = "between_releases"
 
 
+class ConnectionsLost(RelupError):
+    """A hop is done, and has ended more clients' connections than was accepted, too late to be undone by itself."""
+
+    name = "connections_lost"
+
+
 class PastNoReturn(RelupError):
     """A function or callback of the hop has run: what was asked would undo it, and cannot. Nothing changed."""
 

@@ -139,11 +139,13 @@ FAILURES: dict[str, Explanation] = {
     ),
     # ------------------------------------------------------------ what is checked on the way
     "connections_lost": _failed(
-        "The hop itself has ended more client connections than --max-lost accepts: killed by a purge, or crashed in"
-        " code that changed. Ordinary disconnects are not counted.",
+        "The hop itself has ended more client connections than --max-lost accepts: killed by a purge, crashed while"
+        " the hop was at work, or stopped with an application that it restarts. A connection that is closed is not"
+        " counted. All are watched from the first live step on, and the new code serves them for --watch-ms before"
+        " what cannot be undone.",
         "The clients that were lost have to connect again. All is rolled back and the old release runs (exit code"
-        " 20); where that fails, the node is between releases (30). Behind the point of no return it stops nothing:"
-        " it is told, and the upgrade goes on to its end.",
+        " 20); where that fails, the node is between releases (30). Seen later than that, it stops nothing: the"
+        " upgrade goes on to its end, the new release runs and boots next, and it is told then (33).",
         "'relup logs --steps' has each with its reason; --max-lost accepts more.",
     ),
     "verification_failed": _failed(

@@ -13,9 +13,9 @@ from engine.node import door
 from engine.orders import LiveStep, arguments_for, order_for
 from engine.readback import verify_node
 from engine.release.package import Package
-from engine.reserve import shortened
 from engine.run import Run
 from engine.staging import deploy, make_permanent, remove_deployed, restore_marker, unpack, verify
+from engine.state import UpgradeState
 from engine.steps import (
     ApplyFunction,
     ChangeCode,
@@ -30,7 +30,8 @@ from engine.steps import (
     VerifyNode,
     VerifyPackage,
 )
-from journal.events import Direction, EndedProcess, Evidence, SuspendedProcess
+from engine.survival import recorded_ends
+from journal.events import Direction, Evidence, SuspendedProcess
 
 STILL_STOPPING = "app_still_stopping"
 NOT_LOADED = "post_upgrade_module_not_loaded"
@@ -143,11 +144,11 @@ def _performed(run: Run, key: door.StepKey, order: door.StepOrder) -> Evidence:
             run.house.progress.total(total, unit=seen.unit)
         run.house.progress.reached(seen.done)
 
-    return judged(run.node.perform(key, order, on_progress=on_progress))
+    return judged(run.node.perform(key, order, on_progress=on_progress), run.state)
 
 
-def judged(report: door.StepReport) -> Evidence:
-    """The evidence of a step that was done.
+def judged(report: door.StepReport, state: UpgradeState) -> Evidence:
+    """The evidence of a step that was done, as the next entry after `state` has it.
 
     Raises:
         StepFailure: It was not.
@@ -165,7 +166,7 @@ def judged(report: door.StepReport) -> Evidence:
                     SuspendedProcess(pid=process.pid, name=process.name, suspended_us=process.us)
                     for process in report.slowest
                 ),
-                ended=_ended(report.ended),
+                ended=recorded_ends(report.ended, state),
                 returned=report.returned,
                 notes=report.notes,
             )
@@ -175,17 +176,6 @@ def judged(report: door.StepReport) -> Evidence:
                 name=report.name,
                 next=advice_of(report.name),
                 reverted=report.reverted,
-                evidence=Evidence(ended=_ended(report.ended)),
+                evidence=Evidence(ended=recorded_ends(report.ended, state)),
             )
     assert_never(report)
-
-
-def _ended(processes: tuple[door.Ended, ...]) -> tuple[EndedProcess, ...]:
-    return tuple(
-        shortened(
-            EndedProcess(
-                pid=process.pid, name=process.name, reason=process.reason, client_id=process.client_id
-            )
-        )
-        for process in processes
-    )

@@ -16,6 +16,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         blocker_timeout_ms: How long processes in old code are nudged before it is given up.
         kill_blockers: Purge such processes away instead of giving up.
         max_lost: Connections the hop may end before it is rolled back.
+        watch_ms: How long clients are served by the new code before the hop goes on to what cannot be undone.
         plan_id: Refuse when anything differs from this plan.
         strict: Findings that are warnings refuse as errors do.
         trust_script: Hop files that are scripts are evaluated in the node.
@@ -29,6 +30,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     blocker_timeout_ms: int = 10_000
     kill_blockers: bool = False
     max_lost: int = 0
+    watch_ms: int = 1_000
     plan_id: str | None = None
     strict: bool = False
     trust_script: bool = False

@@ -10,6 +10,7 @@ from engine.release.application import ReleaseApplication
 from engine.run import Run
 from engine.state import Outcome, UpgradeState
 from engine.steps import RestartApplication, from_record
+from engine.survival import served_by_new_code
 from engine.term import text_of
 from journal.events import Direction, Evidence, ModuleChange
 
@@ -32,7 +33,9 @@ def verify_node(run: Run) -> Evidence:
             next=advice_of("verification_failed"),
             reverted=True,
         )
-    return Evidence(modules=len(expected), connections=counted_connections(run.node))
+    connections = counted_connections(run.node)
+    ended = served_by_new_code(run, connections=connections)
+    return Evidence(modules=len(expected), connections=counted_connections(run.node), ended=ended)
 
 
 def counted_connections(node: Node) -> int | None:

@@ -106,7 +106,7 @@ def _told_by_agent(run: Run, number: int, step: Step, direction: Direction) -> b
     if report is None:
         return False
     try:
-        evidence = judged(report)
+        evidence = judged(report, run.state)
     except StepFailure as failure:
         run.record(
             StepFailed(

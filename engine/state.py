@@ -266,7 +266,7 @@ def _after(state: UpgradeState, event: AnyEvent) -> UpgradeState:
         case UpgradeFailed(ended_as=ended_as):
             return replace(state, phase=Phase.BETWEEN if ended_as == "between_releases" else Phase.ENDED)
         case UpgradeSucceeded():
-            return replace(state, phase=Phase.SUCCEEDED, summary=event)
+            return replace(state, phase=Phase.SUCCEEDED, summary=event, ended=event.ended or state.ended)
         case UpgradeRefused() | UpgradeInterrupted() | RollbackFinished():
             return replace(state, phase=Phase.ENDED)
         case JournalOpened() | UpgradeRequested() | NodeRestarted() | HistoryCleared():

@@ -42,7 +42,7 @@ from engine.staging import asked_to_stop, discard_staging, tidy
 from engine.state import UpgradeState, next_state
 from engine.steps import PREPARATION
 from engine.survey import UpgradeOpen, check_patches, surveyed
-from engine.survival import check_survival, note_losses
+from engine.survival import check_survival, recorded_ends, require_survival
 from journal.door import Entries
 from journal.errors import JournalError
 from journal.events import (
@@ -219,8 +219,8 @@ def go_on(run: Run) -> UpgradeState:
     """Walk what is left of the plan, undo it when it fails, write the end down."""
     with undoing_when_unwritable(run):
         _walk_or_undo(run)
-        note_losses(run)
         _finish(run)
+    require_survival(run)
     return run.state
 
 
@@ -285,6 +285,7 @@ def _after_failure(run: Run, failure: RelupError) -> RelupError:
 
 def _finish(run: Run) -> None:
     tidy(run)
+    ended = run.state.ended + recorded_ends(run.node.ended(), run.state)
     run.node.dismiss()
     run.record(
         UpgradeSucceeded(
@@ -293,7 +294,7 @@ def _finish(run: Run) -> None:
             connections_after=counted_connections(run.node),
             worst_suspend_us=run.state.worst_suspend_us or None,
             worst_stall_us=run.state.worst_stall_us or None,
-            ended=run.state.ended,
+            ended=ended,
         )
     )
 

@@ -101,6 +101,11 @@ class EndedProcess(Value, frozen=True):
     reason: str
     client_id: str | None = None
 
+    @property
+    def left_by_itself(self) -> bool:
+        """It was closed, or had done its work; the hop has not ended it."""
+        return self.reason in ("normal", "shutdown") or self.reason.startswith("{shutdown,")
+
 
 class Evidence(Value, frozen=True):
     """What a step saw or was told of its own success. Every field is optional: each step has its own."""

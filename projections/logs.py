@@ -10,6 +10,7 @@ import msgspec
 
 from journal.door import History
 from journal.events import (
+    EndedProcess,
     Entry,
     Failure,
     NodeObserved,
@@ -167,7 +168,7 @@ def _enrich(row: LogRow, entry: Entry) -> None:
     event = entry.event
     if isinstance(event, StepSucceeded | StepFailed):
         evidence = event.evidence
-        row.processes_ended += len(evidence.ended)
+        row.processes_ended += _by_hop(evidence.ended)
         row.worst_suspend_us = _worst(row.worst_suspend_us, evidence.worst_suspend_us)
         row.worst_stall_us = _worst(row.worst_stall_us, evidence.worst_stall_us)
         if event.name == "VerifyPackage" and evidence.sha256 is not None:
@@ -179,6 +180,11 @@ def _enrich(row: LogRow, entry: Entry) -> None:
         row.connections_before = event.connections
     elif isinstance(event, UpgradeSucceeded):
         row.took_us, row.connections_after = event.took_us, event.connections_after
+        row.processes_ended = max(row.processes_ended, _by_hop(event.ended))
+
+
+def _by_hop(ended: Iterable[EndedProcess]) -> int:
+    return sum(not process.left_by_itself for process in ended)
 
 
 def _worst(known: int | None, seen: int | None) -> int | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
 
+import msgspec
+
 from engine.node import door
 from engine.node.errors import AgentBusy, ConnectionLost, NodeDown
 from engine.release.terms import read_term
@@ -82,6 +84,8 @@ class FakeVm:
         self.at_point: Callable[[str], None] = lambda _: None
         self.held_funs: list[door.HeldFun] = []
         self.tool_died: ToolDies | None = None
+        self.crashed: list[door.Ended] = []
+        """Clients' connections that ended otherwise than by being closed, in no step's report yet."""
         self.calls: list[str] = []
         """Functions called, oldest first."""
         self._starts = count(1)
@@ -119,6 +123,12 @@ class FakeVm:
         )
         self.processes[process.pid] = process
         return process
+
+    def end(self, process: FakeProcess, reason: str) -> None:
+        """A client's connection ends."""
+        del self.processes[process.pid]
+        if reason != "normal" and not reason.startswith("{shutdown,"):
+            self.crashed.append(_ended(process, reason))
 
     def md5(self, module: str) -> str | None:
         """The live md5."""
@@ -416,7 +426,9 @@ class FakeNode:
         if vm.running is not None:
             raise AgentBusy(f"The agent is at step {vm.running[0].step}.", next="Wait until it is done.")
         try:
-            vm.outcomes[key] = vm.do(order)
+            report = vm.do(order)
+            vm.outcomes[key] = msgspec.structs.replace(report, ended=(*report.ended, *vm.crashed))
+            vm.crashed.clear()
         except VmDies:
             vm.die()
             raise _lost() from None
@@ -426,6 +438,9 @@ class FakeNode:
         if on_progress is not None:
             on_progress(door.StepProgress(done=1, total=1, unit="modules"))
         return vm.outcomes[key]
+
+    def ended(self) -> tuple[door.Ended, ...]:
+        return tuple(self._living().crashed)
 
     def outcome(self, key: door.StepKey) -> door.StepReport | door.StillRunning | None:
         vm = self._living()

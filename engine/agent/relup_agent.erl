@@ -1,8 +1,8 @@
 %% The agent's desk: one registered name, one step at a time, every outcome kept under its key.
 %%
 %% Requests are gen_server calls to `relup_agent`: {1, UpgradeId, StepId, Attempt, Request} with Request
-%% `{perform, Order, Client}` or `outcome`, and {1, hello}, {1, dismiss}; 1 is the protocol. The work is done by
-%% relup_agent_section, which lives on when the desk dies.
+%% `{perform, Order, Client}` or `outcome`, and {1, hello}, {1, ended}, {1, dismiss}; 1 is the protocol. The work is
+%% done by relup_agent_section, which lives on when the desk dies.
 
 -module(relup_agent).
 
@@ -35,9 +35,12 @@ handle_call({1, UpgradeId, StepId, Attempt, Request}, From, Desk) ->
     step(Request, {UpgradeId, StepId, Attempt}, From, Desk);
 handle_call({1, hello}, _, #desk{modules = Modules, running = Running} = Desk) ->
     {reply, {agent, hd(Modules), Running, relup_agent_section:members()}, Desk, idle()};
+handle_call({1, ended}, _, Desk) ->
+    {reply, {ended, relup_agent_witness:ended()}, Desk, idle()};
 handle_call({1, dismiss}, _, #desk{running = none, to_purge = []} = Desk) ->
     {stop, normal, dismissed, Desk};
 handle_call({1, dismiss}, _, #desk{running = none} = Desk) ->
+    _ = relup_agent_witness:stop(),
     {reply, dismissed, Desk#desk{leaving = true, outcomes = #{}, unheard = []}, idle()};
 handle_call({1, dismiss}, _, Desk) ->
     {reply, busy(Desk), Desk, idle()};
@@ -119,6 +122,7 @@ stop_purging(#desk{purging = {Pid, Ref}} = Desk) ->
 %% runs it is about to end.
 terminate(_, #desk{modules = Modules} = Desk) ->
     _ = stop_purging(Desk),
+    _ = relup_agent_witness:stop(),
     [code:delete(Module) || Module <- Modules],
     [spawn(code, purge, [Module]) || Module <- Modules],
     ok.

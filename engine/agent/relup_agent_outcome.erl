@@ -34,7 +34,7 @@ ended(#{module := {Module, _, _}, rows := Rows}) ->
         {element(N, Pids), Reason, role(relup_agent_rows:is_shape(N, still, Rows), Module)}
      || [N, Reason] <- ets:match(relup_agent_record, {{ended, '$1'}, '$2'})
     ],
-    Clients = relup_agent_walk:clients(maps:from_list([{Pid, true} || {Pid, _, _} <- Died])),
+    Clients = relup_agent_witness:clients([Pid || {Pid, _, _} <- Died]),
     [
         {list_to_binary(pid_to_list(Pid)), Role, Reason, maps:get(Pid, Clients, undefined)}
      || {Pid, Reason, Role} <- Died

@@ -166,6 +166,7 @@ hand() ->
 hand(none, Nth) ->
     write(hand, self()),
     announce(),
+    Nth =:= 1 andalso relup_agent_witness:watch(),
     finish(work(value(order), Nth));
 hand(_, _) ->
     catch relup_agent_record ! relup_closed.
@@ -207,8 +208,11 @@ failed(Text, Ended) ->
         ended => Ended
     }}.
 
-%% Whoever was killed for the step is told, however it ended.
+%% Whoever was killed for the step is told, however it ended, and each connection that ended meanwhile or since the
+%% step before: once, and by whom the step's own work had to do with it.
 finish({Verdict, Report}) ->
-    Ended = relup_agent_slot:killed() ++ maps:get(ended, Report, []),
-    write(report, {Verdict, Report#{ended => Ended}}),
+    Own = relup_agent_slot:killed() ++ maps:get(ended, Report, []),
+    Witnessed = relup_agent_witness:ended(),
+    write(report, {Verdict, Report#{ended => lists:ukeymerge(1, lists:ukeysort(1, Own), lists:keysort(1, Witnessed))}}),
+    relup_agent_witness:told(Witnessed),
     catch relup_agent_record ! relup_closed.

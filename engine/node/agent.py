@@ -4,6 +4,7 @@ The other side of each word is engine/agent/*.erl. `PROTOCOL` changes when an ol
 misunderstand; agents of one protocol can be asked after by any relup.
 """
 
+from collections.abc import Iterable
 from typing import Any, assert_never
 
 from engine.node import door
@@ -156,9 +157,14 @@ def _in_number(note: str) -> str:
 
 def _ended(told: dict[Any, Any]) -> tuple[door.Ended, ...]:
     """All of them: they are counted against what the operator accepts, and a cut list would count too few."""
+    return ended_of(told.get("ended", []))
+
+
+def ended_of(processes: Iterable[Any]) -> tuple[door.Ended, ...]:
+    """Ended processes as the agent names them: pid, name, reason, client id."""
     return tuple(
         door.Ended(pid=text_of(pid), name=text_of(name), reason=text_of(reason), client_id=client_of(client))
-        for pid, name, reason, client in told.get("ended", [])
+        for pid, name, reason, client in processes
     )
 
 

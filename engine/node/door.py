@@ -224,7 +224,10 @@ class SuspendedFor(Frozen, frozen=True):
 
 
 class Ended(Frozen, frozen=True):
-    """A process that died while a step ran, with the reason the VM gives."""
+    """A process that died while a hop was at work, with the reason the VM gives.
+
+    The reason of a connection begins with `stopped: ` where the restart of its application ended it.
+    """
 
     pid: str
     name: str
@@ -342,6 +345,13 @@ class Node(Protocol):
         Raises:
             ConnectionLost: Nobody knows how it ended; ask `outcome` over a new connection.
             AgentBusy: The agent is at another step.
+        """
+        ...
+
+    def ended(self) -> tuple[Ended, ...]:
+        """Clients' connections that ended since the first live step, in no report of a step yet, with the reason.
+
+        Those that were closed are none of them, and those that an update or a purge ended stand in its report.
         """
         ...
 

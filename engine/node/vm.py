@@ -141,6 +141,13 @@ class Vm:
             case _:
                 raise _refused(answer)
 
+    def ended(self) -> tuple[door.Ended, ...]:
+        match self._ask(agent.plain("ended"), timeout_s=READ_TIMEOUT_S):
+            case ("ended", processes):
+                return agent.ended_of(processes)
+            case _:  # no agent, or one of an older relup that watches nobody
+                return ()
+
     def outcome(self, key: door.StepKey) -> door.StepReport | door.StillRunning | None:
         answer = self._ask(agent.keyed(key, agent.OUTCOME), timeout_s=READ_TIMEOUT_S)
         match answer:

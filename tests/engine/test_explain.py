@@ -9,6 +9,7 @@ from engine.hands import judged
 from engine.node.door import StepNotDone
 from engine.release.explanations import FINDINGS
 from journal.errors import GROUPS
+from tests.engine.stories import state_after
 
 
 @pytest.mark.parametrize("code", codes())
@@ -45,7 +46,7 @@ def test_a_name_with_two_meanings_is_explained_by_both() -> None:
 def test_a_step_that_failed_in_the_vm_advises_what_explain_does(name: str) -> None:
     """There is one text: who reads the error need not ask for its explanation too."""
     with pytest.raises(StepFailure) as failed:
-        judged(StepNotDone(name=name, detail="It failed.", reverted=True))
+        judged(StepNotDone(name=name, detail="It failed.", reverted=True), state_after())
     assert failed.value.next == FAILURES[name].next
 
 

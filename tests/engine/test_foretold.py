@@ -1,6 +1,6 @@
 """What a plan foretells, on a real node with real MQTT clients: refused, and when it is run anyway, it happens."""
 
-from contextlib import suppress
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from engine.state import Phase
 from fixtures.build import Built
 from fixtures.clients import Swarm
 from fixtures.variants import BuiltVariant, Variant, build_variant
-from journal.events import UpgradeSucceeded
+from journal.events import StepFailed, StepSucceeded, UpgradeSucceeded
 from tests.boundaries.stage import Wrong, eventually
 from tests.engine.scene import Scene
 from tests.engine.witness import assert_runs, live_md5s, md5s_of
@@ -53,6 +53,13 @@ def require_cut_off(swarm: Swarm, least: int) -> None:
         raise Wrong(f"{found} clients were cut off")
 
 
+def ended(scene: Scene) -> list[tuple[str | None, str]]:
+    """Clients and reasons of all whom the steps say to have ended."""
+    events = [entry.event for entry in scene.entries()]
+    steps = [event for event in events if isinstance(event, StepSucceeded | StepFailed)]
+    return [(process.client_id, process.reason) for event in steps for process in event.evidence.ended]
+
+
 def drafted(old: Path, new: Path, catalog: Path) -> Path:
     """A catalog with nothing but the drafted hop."""
     text = draft_hop(compare_trees(ReleaseTree.read(old), ReleaseTree.read(new)))
@@ -84,14 +91,20 @@ def test_when_it_is_run_anyway_the_foretold_crash_happens(
 ) -> None:
     """With the finding waived, every connection that is not idle crashes on its next packet.
 
-    When that is, before or after the upgrade has ended, is theirs to say: it may be rolled back or succeed.
+    The new code is watched while it serves, so the hop is undone, and the journal names the clients.
     """
     running = node()
     scene = Scene(node=running, catalog=lost_a_field.catalog)
     with Swarm(running.mqtt_port, count=CLIENTS, idle=IDLE, interval_ms=200) as swarm:
-        with suppress(RolledBack):
-            scene.upgrade(lost_a_field.tarball, waivers=(FINDING,))
-        eventually(lambda: require_cut_off(swarm, 1), within_s=60)
+        before = live_md5s(running)
+        with pytest.raises(RolledBack) as raised:
+            scene.upgrade(lost_a_field.tarball, waivers=(FINDING,), watch_ms=60_000)
+        assert raised.value.name == "connections_lost"
+        assert live_md5s(running) == before
+        require_cut_off(swarm, 1)
+    crashed = [client for client, reason in ended(scene) if "emqx_channel" in reason]
+    assert crashed
+    assert all(client is not None and client.startswith("swarm-") for client in crashed)
 
 
 def test_the_drafted_hop_for_the_same_pair_restarts_the_application_and_counts_who_was_cut_off(
@@ -104,15 +117,35 @@ def test_the_drafted_hop_for_the_same_pair_restarts_the_application_and_counts_w
     assert hop.restarted() == ("emqx", "emqx_retainer"), "what stands on emqx starts again after it"
     scene = Scene(node=running, catalog=catalog)
     with Swarm(running.mqtt_port, count=CLIENTS, idle=IDLE, interval_ms=200) as swarm:
-        ended = scene.upgrade(lost_a_field.tarball, max_lost=CLIENTS)
-        assert ended.phase == Phase.SUCCEEDED
+        done = scene.upgrade(lost_a_field.tarball, max_lost=CLIENTS)
+        assert done.phase == Phase.SUCCEEDED
         eventually(lambda: require_cut_off(swarm, CLIENTS))
     last = next(e.event for e in reversed(scene.entries()) if isinstance(e.event, UpgradeSucceeded))
     assert last.connections_before == CLIENTS
     assert last.connections_after == 0
+    assert Counter(process.reason for process in last.ended if process.client_id) == {
+        "stopped: emqx was restarted": CLIENTS
+    }
     assert live_md5s(running) == md5s_of(lost_a_field.tree, loaded_in=running)
     with Swarm(running.mqtt_port, count=2, idle=0, interval_ms=100) as again:
         assert again.stop().lost == 0
+
+
+def test_a_restart_that_costs_clients_is_undone_unless_they_are_accepted(
+    node: NodeFactory, releases: Built, lost_a_field: BuiltVariant, tmp_path: Path
+) -> None:
+    """Whoever was cut off by it comes back to the old release."""
+    running = node()
+    catalog = drafted(releases.tree("5.10.4"), lost_a_field.tree, tmp_path / "drafted")
+    scene = Scene(node=running, catalog=catalog)
+    before = live_md5s(running)
+    with (
+        Swarm(running.mqtt_port, count=CLIENTS, idle=IDLE, interval_ms=200),
+        pytest.raises(RolledBack, match=f"has ended {CLIENTS} client connections") as raised,
+    ):
+        scene.upgrade(lost_a_field.tarball)
+    assert raised.value.name == "connections_lost"
+    assert live_md5s(running) == before
 
 
 def test_a_drafted_hop_upgrades_the_node_and_loses_nobody(

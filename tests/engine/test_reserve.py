@@ -82,7 +82,8 @@ def test_what_a_step_reports_of_its_ended_is_cut_before_it_is_written() -> None:
     ended = (
         door.Ended(pid=LONGEST.pid, name=LONGEST.name, reason=LONGEST.reason, client_id=LONGEST.client_id),
     )
-    assert judged(door.StepDone(ended=ended)).ended == (shortened(LONGEST),)
+    state = state_after()
+    assert judged(door.StepDone(ended=ended), state).ended == (shortened(LONGEST),)
     with pytest.raises(StepFailure) as raised:
-        judged(door.StepNotDone(name="code_change_failed", detail="", reverted=False, ended=ended))
+        judged(door.StepNotDone(name="code_change_failed", detail="", reverted=False, ended=ended), state)
     assert raised.value.evidence.ended == (shortened(LONGEST),)

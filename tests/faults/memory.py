@@ -218,7 +218,7 @@ class MemoryNode:
         self._is_lost = False
         self.vm.at_point = lambda _: None
 
-    def upgrade(self, **options: Any) -> UpgradeState:
+    def upgrade(self, *, watch_ms: int = 0, **options: Any) -> UpgradeState:
         """What `relup upgrade` does, at full speed."""
         tarball = self.small.tarball
         with self._house("upgrade") as house:
@@ -226,7 +226,7 @@ class MemoryNode:
                 house,
                 lambda: open_package(tarball),
                 tarball=str(tarball),
-                options=Options(full_speed=True, **options),
+                options=Options(full_speed=True, watch_ms=watch_ms, **options),
             )
 
     def recover(self, direction: Direction = "do") -> UpgradeState:

@@ -103,7 +103,7 @@ class Torture:
                 house,
                 lambda: open_package(self.small.tarball),
                 tarball=str(self.small.tarball),
-                options=Options(full_speed=True),
+                options=Options(full_speed=True, watch_ms=0),
             )
 
         self._in_house(node, work)

@@ -28,6 +28,8 @@ from engine.node.door import (
 from engine.term import Atom, charlist
 
 COUNTERS = 12
+NOTHING = CallFunction(module="erlang", function="node", arguments=())
+"""A step that changes nothing."""
 
 
 class Subject(Protocol):
@@ -55,6 +57,14 @@ class Subject(Protocol):
 
     def spawn_lingering(self, number: int) -> None:
         """Start processes of `looper` that will stay in old code and cannot be nudged."""
+        ...
+
+    def connect(self, client_id: str) -> None:
+        """One counter more is the connection of this client."""
+        ...
+
+    def end(self, client_id: str, reason: str) -> None:
+        """The client's connection ends with this reason, an atom."""
         ...
 
     def versions(self) -> set[str]:
@@ -239,3 +249,32 @@ class NodeContract:
         assert subject.versions() == {"v1"}
         subject.node.dismiss()
         assert subject.node.outcome(key) is None
+
+    # ------------------------------------------------------------ clients
+
+    def test_connections_that_end_between_two_steps_are_told_with_their_clients(
+        self, subject: Subject
+    ) -> None:
+        """One that crashes, with its reason, once it is known; one that is closed is none of them."""
+        for client_id in ("thermostat", "lamp"):
+            subject.connect(client_id)
+        self._perform(NOTHING)
+        subject.end("thermostat", "crashed")
+        subject.end("lamp", "normal")
+        assert [(ended.client_id, ended.reason) for ended in subject.node.ended()] == [
+            ("thermostat", "crashed")
+        ]
+
+    def test_an_ended_connection_stands_in_the_report_of_the_next_step_and_nowhere_else(
+        self, subject: Subject
+    ) -> None:
+        """So nobody is counted twice, and a connection that came after the first step is watched too."""
+        self._perform(NOTHING)
+        assert subject.node.ended() == ()
+        subject.connect("thermostat")
+        self._perform(NOTHING)
+        subject.end("thermostat", "crashed")
+        report = self._perform(NOTHING)
+        assert [ended.client_id for ended in report.ended] == ["thermostat"]
+        assert subject.node.ended() == ()
+        assert self._perform(NOTHING).ended == ()

@@ -54,6 +54,12 @@ class FakeSubject:
         for _ in range(number):
             self.vm.spawn("looper", supervised=False, can_be_nudged=False)
 
+    def connect(self, client_id: str) -> None:
+        self.vm.spawn("counter", client_id=client_id)
+
+    def end(self, client_id: str, reason: str) -> None:
+        self.vm.end(next(p for p in self.vm.processes.values() if p.client_id == client_id), reason)
+
     def versions(self) -> set[str]:
         assert self.vm.misfits() == []
         versions = {md5("counter", version): version for version in ("v1", "v2")}

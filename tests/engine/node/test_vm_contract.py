@@ -46,6 +46,19 @@ class RealSubject:
     def spawn_lingering(self, number: int) -> None:
         self._bare.eval(f"[looper:plain() || _ <- lists:seq(1, {number})]")
 
+    def connect(self, client_id: str) -> None:
+        if self._bare.eval("ets:whereis(emqx_channel)") == "undefined":
+            self._bare.spawn("ets:new(emqx_channel, [named_table, public, bag])")
+        self._bare.eval(
+            f'[P] = probe_sup:start_counters(1), ets:insert(emqx_channel, {{<<"{client_id}">>, P}})'
+        )
+
+    def end(self, client_id: str, reason: str) -> None:
+        self._bare.eval(
+            f'[{{_, P}}] = ets:take(emqx_channel, <<"{client_id}">>), Ref = monitor(process, P),'
+            f" gen_server:stop(P, {reason}, infinity), receive {{'DOWN', Ref, _, _, _}} -> gone end"
+        )
+
     def versions(self) -> set[str]:
         return set(self._bare.eval("[element(1, counter:read(P)) || P <- probe_sup:counters()]"))
 
