@@ -18,7 +18,7 @@ from engine.node.door import HeldFuns, ModuleUsers, ProcessSeen
 from engine.node.errors import CallTimedOut, RemoteException
 from engine.plan import ResolvedHop, differing_parts, plan_id, planned_steps, recorded_steps
 from engine.prospect import Prospect
-from engine.readback import listed
+from engine.readback import counted_connections, listed
 from engine.release.analysis import case_of, findings_of
 from engine.release.case import Case, HeldFun, LiveFacts
 from engine.release.catalog import catalog_folders, read_catalog
@@ -137,6 +137,7 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
                 out_of_reach=_out_of_reach(run, users),
                 patches=_patches(run),
                 held_funs=tuple(HeldFun(f.module, f.where, f.is_old, f.count) for f in held.found),
+                clients=_clients_at_stake(run, hop),
             ),
             comparison=comparison,
             resolution=resolution,
@@ -251,6 +252,16 @@ def _out_of_reach(run: Run, users: Mapping[str, ModuleUsers]) -> dict[str, tuple
         )
         for module, again in run.node.module_users(modules).items()
     }
+
+
+def _clients_at_stake(run: Run, hop: Hop) -> Mapping[str, int]:
+    """Clients by application, where a restart may end more of them than the operator accepts."""
+    if not hop.restarted():
+        return {}
+    connections = counted_connections(run.node)
+    if connections is not None and connections <= run.options.max_lost:
+        return {}
+    return run.node.client_applications()
 
 
 def _patches(run: Run) -> frozenset[str]:

@@ -406,6 +406,10 @@ class FakeNode:
         vm = self._living()
         return sum(process.client_id is not None for process in vm.processes.values())
 
+    def client_applications(self) -> dict[str, int]:
+        clients = [p for p in self._living().processes.values() if p.client_id is not None]
+        return {"probe": len(clients)} if clients else {}
+
     def evaluate_script(self, text: str) -> Term:
         """No Erlang here: a script that is one plain term is its own value."""
         self._living()

@@ -123,11 +123,14 @@ ends(Pid, Reason) ->
 %% `closed` by the client, by its connection manager, or before it could be watched.
 how(Reason) when Reason =:= normal; Reason =:= noproc -> closed;
 how({shutdown, _}) -> closed;
-how(shutdown) -> stopped(relup_agent_section:value(order, none));
+how(Reason) when Reason =:= shutdown; Reason =:= killed -> stopped(Reason, relup_agent_section:value(order, none));
 how(Reason) -> relup_agent_load:text("~tP", [Reason, 20]).
 
-%% A supervisor that stops says so to all alike: whether its application is being restarted, the order tells.
-stopped({restart_application, Application, _, _, _}) ->
+%% A supervisor that stops tells all the same, and kills who does not hear: whether its application is being
+%% restarted, the order says.
+stopped(_, {restart_application, Application, _, _, _}) ->
     relup_agent_load:text("stopped: ~ts was restarted", [Application]);
-stopped(_) ->
-    closed.
+stopped(shutdown, _) ->
+    closed;
+stopped(killed, _) ->
+    <<"killed">>.

@@ -328,6 +328,10 @@ class Node(Protocol):
         """EMQX's own count of MQTT connections; None when it has no such counter, or the counter fails."""
         ...
 
+    def client_applications(self) -> dict[str, int]:
+        """Of at most a thousand clients of EMQX's connection manager, how many belong to which application."""
+        ...
+
     def evaluate_script(self, text: str) -> Term:
         """The value of an Erlang script, evaluated in the node: only for hop files that an operator trusts.
 

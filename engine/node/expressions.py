@@ -52,6 +52,15 @@ end.
 """
 """Optional: a counter that raises is one that is not there."""
 
+CLIENT_APPLICATIONS = """
+case catch ets:select(emqx_channel, [{{'_', '$1'}, [{is_pid, '$1'}], ['$1']}], 1000) of
+    {Pids, _} when is_list(Pids) ->
+        [atom_to_binary(App, utf8) || Pid <- Pids, {ok, App} <- [application:get_application(Pid)]];
+    _ -> []
+end.
+"""
+"""One name for each client of the sample whose application is known."""
+
 SCRIPT = """
 Split = fun
     Split([], [], Done) -> lists:reverse(Done);

@@ -4,6 +4,7 @@ A lost connection is opened again by the next call, so that an outcome can be as
 said to the agent is `engine.node.agent`; what is asked, `engine.node.expressions`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -107,6 +108,9 @@ class Vm:
         except CallTimedOut:
             return None
         return count if isinstance(count, int) else None
+
+    def client_applications(self) -> dict[str, int]:
+        return Counter(name.decode() for name in self._read(expressions.CLIENT_APPLICATIONS))
 
     def evaluate_script(self, text: str) -> Term:
         return cast("Term", self._read(expressions.SCRIPT, Text=text.encode()))

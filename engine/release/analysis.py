@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from engine.release.applications import application_findings
 from engine.release.case import Case, LiveFacts
+from engine.release.clients import client_findings
 from engine.release.comparison import Comparison, compare_trees
 from engine.release.coverage import coverage
 from engine.release.findings import Finding
@@ -28,6 +29,7 @@ def _all(case: Case) -> Iterator[Finding]:
     yield from coverage(case)
     yield from held_fun_findings(case)
     yield from reach_findings(case)
+    yield from client_findings(case)
     yield from application_findings(case)
     for module in case.really_switched():  # forms are large: all that is asked of one module, then the next
         yield from state_findings(case, module)

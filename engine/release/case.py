@@ -46,6 +46,7 @@ class LiveFacts:
             answers: an update does not find them.
         patches: Modules with a beam in data/patches.
         held_funs: Funs of modules that the hop switches, as far as they were found.
+        clients: Of a sample, how many have their connections in which application.
     """
 
     md5s: Mapping[str, str]
@@ -53,6 +54,7 @@ class LiveFacts:
     out_of_reach: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     patches: frozenset[str] = frozenset()
     held_funs: tuple[HeldFun, ...] = ()
+    clients: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
     def of_tree(comparison: Comparison) -> "LiveFacts":

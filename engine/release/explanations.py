@@ -177,6 +177,13 @@ FINDINGS: dict[str, Explanation] = {
         "'relup plan' names them. End them, or change whoever starts them; a supervisor that did not answer is"
         " asked again by the next plan. --allow accepts that they may crash.",
     ),
+    "restart_ends_clients": _explained(
+        "The hop restarts an application to which connections of clients belong: they all end with it.",
+        "To which application up to a thousand clients of the connection manager belong, by their group leader. It is"
+        " not asked where --max-lost accepts all connections of the node.",
+        "Replace the restart by loads and updates. Where it has to be, upgrade at a quiet time with --max-lost N, N"
+        " the node's connections; with --allow alone the hop ends them and is then rolled back.",
+    ),
     "down_clause_missing": _explained(
         'The code_change has no clause for {down, "<from version>"}. The update works, but cannot be undone.',
         _FORMS,

@@ -22,6 +22,7 @@ from tests.engine.witness import assert_runs, live_md5s, md5s_of
 from tests.releases import NodeFactory
 
 CLIENTS, IDLE = 20, 10
+COSTLY = "restart_ends_clients:emqx"
 FINDING = "record_changed:emqx_channel:channel"
 
 LOST_A_FIELD = Variant(
@@ -131,19 +132,21 @@ def test_the_drafted_hop_for_the_same_pair_restarts_the_application_and_counts_w
         assert again.stop().lost == 0
 
 
-def test_a_restart_that_costs_clients_is_undone_unless_they_are_accepted(
+def test_a_restart_that_costs_clients_is_refused_unless_they_are_accepted(
     node: NodeFactory, releases: Built, lost_a_field: BuiltVariant, tmp_path: Path
 ) -> None:
-    """Whoever was cut off by it comes back to the old release."""
+    """Before anybody is cut off; where the finding is allowed and the loss is not, the hop is undone."""
     running = node()
     catalog = drafted(releases.tree("5.10.4"), lost_a_field.tree, tmp_path / "drafted")
     scene = Scene(node=running, catalog=catalog)
     before = live_md5s(running)
-    with (
-        Swarm(running.mqtt_port, count=CLIENTS, idle=IDLE, interval_ms=200),
-        pytest.raises(RolledBack, match=f"has ended {CLIENTS} client connections") as raised,
-    ):
-        scene.upgrade(lost_a_field.tarball)
+    with Swarm(running.mqtt_port, count=CLIENTS, idle=IDLE, interval_ms=200) as swarm:
+        for accepted in (0, CLIENTS - 1):
+            with pytest.raises(UnsafeHop, match=f"{COSTLY}.*{CLIENTS} of {CLIENTS} clients"):
+                scene.upgrade(lost_a_field.tarball, max_lost=accepted)
+        assert swarm.report().disconnects == 0
+        with pytest.raises(RolledBack, match=f"has ended {CLIENTS} client connections") as raised:
+            scene.upgrade(lost_a_field.tarball, waivers=(COSTLY,))
     assert raised.value.name == "connections_lost"
     assert live_md5s(running) == before
 

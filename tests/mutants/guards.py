@@ -757,8 +757,8 @@ GUARDS = (
     Guard(
         keeps="who is stopped with a restarted application has not left by itself",
         file="engine/agent/relup_agent_witness.erl",
-        was="how(shutdown) -> stopped(relup_agent_section:value(order, none));\n",
-        becomes="how(shutdown) -> closed;\n",
+        was="stopped(Reason, relup_agent_section:value(order, none));\n",
+        becomes="stopped(Reason, none);\n",
         tests=("tests/engine/node/test_vm_witness.py",),
     ),
     Guard(

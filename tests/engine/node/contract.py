@@ -278,3 +278,10 @@ class NodeContract:
         assert [ended.client_id for ended in report.ended] == ["thermostat"]
         assert subject.node.ended() == ()
         assert self._perform(NOTHING).ended == ()
+
+    def test_clients_are_counted_by_the_application_they_belong_to(self, subject: Subject) -> None:
+        """Without clients there is nothing to count."""
+        assert subject.node.client_applications() == {}
+        subject.connect("thermostat")
+        subject.connect("lamp")
+        assert subject.node.client_applications() == {"probe": 2}

@@ -84,6 +84,14 @@ def test_processes_that_an_update_does_not_reach_refuse_it() -> None:
     assert "<0.8.0> (late)" in found[0].happened
 
 
+def test_a_restart_that_ends_connections_of_clients_refuses_the_hop() -> None:
+    """Of the applications it restarts only; the others keep theirs."""
+    found = findings_of(case(PAIRS["application_env_changed"], "without", clients={"fx": 3, "other": 7}))
+    (costly,) = [finding for finding in found if finding.code == "restart_ends_clients"]
+    assert (costly.severity, costly.subject) == ("error", "fx")
+    assert "3 of 10 clients" in costly.happened
+
+
 def test_a_forgotten_module_that_is_not_loaded_is_only_a_warning() -> None:
     """Nothing runs its old code."""
     assert said(findings_of(case(PAIRS["module_not_in_hop"], md5s={}))) == ["warning module_not_in_hop:fx_a"]
