@@ -79,17 +79,11 @@ killed() ->
     ].
 
 %% An idle special process re-enters its loop by a full call after any system message, even an unknown one.
-%% The answer goes to nobody. Who was not started by proc_lib gets none: it would keep it in its mailbox.
+%% The answer goes to nobody. Who is not known to take such a message gets none: it is waited for.
 nudge(Modules) ->
     Nobody = spawn(fun() -> ok end),
     Pids = lists:usort([Pid || {Pid, _} <- relup_agent_walk:in_old_code(Modules)]),
-    [Pid ! {system, {Nobody, relup_nudge}, relup_nudge} || Pid <- Pids, is_special(Pid)].
-
-is_special(Pid) ->
-    case process_info(Pid, dictionary) of
-        {dictionary, Dictionary} -> lists:keymember('$ancestors', 1, Dictionary);
-        undefined -> false
-    end.
+    [Pid ! {system, {Nobody, relup_nudge}, relup_nudge} || Pid <- Pids, relup_agent_walk:takes_system_messages(Pid)].
 
 %% In the background after a switch: one module after the other, resting as long as each took; soft only.
 soft_purge(Modules, RestFactor) ->

@@ -23,8 +23,8 @@ gather(Module, Direction) ->
             relup_agent_section:write(strays, Strays -- Orphans),
             relup_agent_section:write(notes, unreached(Strays -- Orphans) ++ orphaned(Orphans, Silent)),
             All = Pids ++ Orphans,
-            {ok, relup_agent_rows:new(All, first_shape(Direction), Parents -- All),
-                ordsets:union(Before, lists:sort(Pids))}
+            Still = [Pid || Pid <- Parents -- All, relup_agent_walk:takes_system_messages(Pid)],
+            {ok, relup_agent_rows:new(All, first_shape(Direction), Still), ordsets:union(Before, lists:sort(Pids))}
     end.
 
 refused(Silent, Direction) ->

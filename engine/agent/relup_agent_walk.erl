@@ -7,6 +7,7 @@
 -module(relup_agent_walk).
 
 -export([users/1, strays/2, parent/1, birth/1, in_old_code/1, suspended/0, is_suspended/1, seen/1, name/1, clients/1]).
+-export([takes_system_messages/1]).
 
 %% [{Pid, Module}] of every supervised process whose callback module is one of Modules, the supervisors right
 %% above them, and the supervisors (and event managers, whose handlers are users) that did not answer.
@@ -205,6 +206,40 @@ old_ones(Pid, [Module | Rest], Found) ->
         _ -> old_ones(Pid, Rest, Found)
     end.
 
+%% Knows a system message when it gets one: one of OTP's behaviours, or a special process by what its module exports.
+%% Any other takes it for a message of its own, and may die of it.
+takes_system_messages(Pid) ->
+    Call = written_call(Pid),
+    is_behaviour(Call) orelse is_special(Call).
+
+is_behaviour({supervisor, _, _}) -> true;
+is_behaviour({supervisor_bridge, _, _}) -> true;
+is_behaviour({gen_event, init_it, _}) -> true;
+is_behaviour({Module, init, 1}) -> is_server(Module) orelse erlang:function_exported(Module, callback_mode, 0);
+is_behaviour(_) -> false.
+
+%% Of loaded modules only: nothing is loaded for this.
+is_server(Module) ->
+    erlang:function_exported(Module, handle_call, 3) andalso erlang:function_exported(Module, handle_cast, 2).
+
+is_special({Module, init, _}) ->
+    erlang:function_exported(Module, system_continue, 3) andalso
+        erlang:function_exported(Module, system_terminate, 4);
+is_special(_) ->
+    false.
+
+%% What proc_lib wrote down when it started the process; it starts all that take system messages.
+written_call(Pid) ->
+    case process_info(Pid, dictionary) of
+        {dictionary, Dictionary} ->
+            case lists:keyfind('$initial_call', 1, Dictionary) of
+                {_, Call} -> Call;
+                false -> none
+            end;
+        undefined ->
+            none
+    end.
+
 %% [{Pid, Module}] of the processes that stand in a suspend loop of `sys`, or that another process has suspended.
 suspended() ->
     Standing = [{Pid, How} || Pid <- processes(), How <- [standing(Pid)], How =/= free],
@@ -234,15 +269,8 @@ held_by_others(Stopped) ->
 %% while they run, and are not woken for this.
 hibernates(Pid) ->
     case process_info(Pid, [current_function, memory]) of
-        [{_, {erlang, hibernate, 3}}, {_, Bytes}] when Bytes < 1000000 ->
-            case initial_call(Pid) of
-                {gen_event, init_it, _} -> true;
-                {supervisor, _, _} -> true;
-                {_, init, 1} -> true;
-                _ -> false
-            end;
-        _ ->
-            false
+        [{_, {erlang, hibernate, 3}}, {_, Bytes}] when Bytes < 1000000 -> is_behaviour(written_call(Pid));
+        _ -> false
     end.
 
 suspended_asleep(Pids) ->

@@ -28,6 +28,7 @@ _MARKER = "tests/engine/release/test_marker.py"
 _AGENT = "tests/engine/node/test_agent_guard.py"
 _UPDATE = "tests/engine/node/test_vm_update.py"
 _LOAD = "tests/engine/node/test_vm_load.py"
+_READING = "tests/engine/node/test_vm_reading.py"
 _NEWCOMERS = "tests/engine/node/test_vm_newcomers.py"
 _BOOT = "tests/fixtures/test_boot.py"
 _DEPLOY = "tests/engine/release/test_deploy.py"
@@ -290,6 +291,27 @@ GUARDS = (
         was="            WaitedMs =:= 0 andalso nudge(Held),\n",
         becomes="",
         tests=(_LOAD,),
+    ),
+    Guard(
+        keeps="who knows no system message is not nudged",
+        file="engine/agent/relup_agent_slot.erl",
+        was=" || Pid <- Pids, relup_agent_walk:takes_system_messages(Pid)].\n",
+        becomes=" || Pid <- Pids].\n",
+        tests=(_LOAD,),
+    ),
+    Guard(
+        keeps="who hibernates is woken by a plan only where it knows the question",
+        file="engine/agent/relup_agent_walk.erl",
+        was="Bytes < 1000000 -> is_behaviour(written_call(Pid));\n",
+        becomes="Bytes < 1000000 -> true;\n",
+        tests=(_READING,),
+    ),
+    Guard(
+        keeps="a supervisor that knows no system message is not asked to stand still",
+        file="engine/agent/relup_agent_users.erl",
+        was="            Still = [Pid || Pid <- Parents -- All, relup_agent_walk:takes_system_messages(Pid)],\n",
+        becomes="            Still = Parents -- All,\n",
+        tests=(_NEWCOMERS,),
     ),
     Guard(
         keeps="a repeated step is answered from memory and not run twice",

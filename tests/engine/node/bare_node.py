@@ -23,7 +23,9 @@ def compile_all(folder: Path) -> Path:
     """Both versions of every test module under `folder`/v1 and /v2, and builds that fail under /bad."""
     _compile(folder / "v1", sorted(SOURCES.glob("*.erl")), [])
     _compile(
-        folder / "v2", [SOURCES / f"{name}.erl" for name in ("counter", "looper", "store", "onload")], ["V2"]
+        folder / "v2",
+        [SOURCES / f"{name}.erl" for name in ("counter", "looper", "store", "onload", "strict")],
+        ["V2"],
     )
     _compile(folder / "bad", [SOURCES / f"{name}.erl" for name in ("store", "onload")], ["V2", "FAILS"])
     (folder / "v1" / "probe.app").write_text(APPS["probe"])

@@ -187,6 +187,18 @@ def test_lingering_processes_refuse_the_load_and_are_named(node: BareNode, vm: V
     assert len(vm.lingering(["looper"])) == 100
 
 
+def test_who_knows_no_system_message_is_waited_for_and_named(node: BareNode, vm: Vm) -> None:
+    """A loop that proc_lib started may end at a nudge: it blocks the load instead, and lives."""
+    strict = node.eval("P = strict:start(idle), list_to_binary(pid_to_list(P))").decode()
+    node.wait_for(f'list_to_pid("{strict}")', "strict", "idle")
+    assert isinstance(load(vm, node.file("strict", "v2")), StepDone)
+    report = load(vm, node.file("strict", "v1"), blocker_timeout_ms=300)
+    assert isinstance(report, StepNotDone), report
+    assert (report.name, report.reverted) == ("lingering_processes", True)
+    assert f"{strict} strict:init/1" in report.detail
+    assert [process.pid for process in vm.lingering(["strict"])] == [strict]
+
+
 def test_killing_blockers_ends_exactly_them_and_says_who(node: BareNode, vm: Vm) -> None:
     """With the flag the lingering ones die and are reported; everybody else lives."""
     node.eval("probe_sup:start_loopers(20)")

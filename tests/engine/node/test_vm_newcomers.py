@@ -137,6 +137,17 @@ def test_who_is_born_there_all_the_same_is_told(node: BareNode, vm: Vm) -> None:
     assert note.startswith("1 process was started while its code was switched and was not updated: <")
 
 
+def test_a_supervisor_that_knows_no_system_message_is_not_asked_to_stand_still(node: BareNode, vm: Vm) -> None:
+    """It lists its children and may end at anything else, and they with it; nobody is held up by it."""
+    node.eval(
+        "{ok, _} = supervisor:start_child(probe_sup,"
+        " #{id => strict, type => supervisor, start => {strict, start_link, []}, restart => temporary})"
+    )
+    report = vm.perform(key(), up(node))
+    assert isinstance(report, StepDone), report
+    assert (report.processes, report.ended) == (COUNT + 1, ())
+
+
 def test_the_way_back_takes_those_along_who_were_born_in_the_new_code(node: BareNode, vm: Vm) -> None:
     """An update that fails late has newcomers with the new state; they go down with the others."""
     node.eval(

@@ -126,6 +126,27 @@ def test_suspended_processes_are_seen_also_when_they_hibernate(node: BareNode, v
     ]
 
 
+def test_every_behaviour_is_asked_whether_it_sleeps_suspended(node: BareNode, vm: Vm) -> None:
+    """A server and a state machine are known by what their modules export; asleep they look like any other."""
+    node.eval(
+        "{ok, _} = gen_server:start({local, server}, counter, 1, [{hibernate_after, 1}]),"
+        " {ok, _} = gen_statem:start({local, machine}, turnstile, [], [])"
+    )
+    for name in ("server", "machine"):
+        node.wait_for(f"whereis({name})", "erlang", "hibernate")
+        node.eval(f"sys:suspend({name})")
+        node.wait_for(f"whereis({name})", "erlang", "hibernate")
+    assert sorted(process.name for process in vm.suspended()) == ["machine", "server"]
+
+
+def test_who_hibernates_and_knows_no_system_message_is_left_asleep(node: BareNode, vm: Vm) -> None:
+    """A plan changes nothing: a loop that ends at a message which is none of its own gets none."""
+    node.eval("register(strict, strict:start(asleep))")
+    node.wait_for("whereis(strict)", "erlang", "hibernate")
+    assert vm.suspended() == ()
+    assert node.eval("is_pid(whereis(strict))") == "true"
+
+
 def test_processes_without_a_supervisor_are_seen_as_such(node: BareNode, vm: Vm) -> None:
     """Supervised ones are counted, whatever their supervisor is; the others are named."""
     node.eval("probe_sup:start_counters(4), other_sup:adopt(1)")
