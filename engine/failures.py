@@ -29,7 +29,7 @@ FAILURES: dict[str, Explanation] = {
     # ------------------------------------------------------------ loading code
     "load_failed": _failed(
         "The VM did not take the code of a module: its file cannot be read or is no beam, it was refused, or its"
-        " on_load function failed.",
+        " on_load function failed, or was ended because it had not returned after 30 s.",
         _STOPPED,
         f"{_LOG} A file that went bad after it was deployed is found by 'relup verify'.",
     ),

@@ -5,7 +5,7 @@
 
 -module(relup_agent_load).
 
--export([read/1, load/3, ready/1, switch/1, delete/1, live/1, text/2, hex/1]).
+-export([read/1, load/3, ready/1, switch/2, settled/2, delete/1, live/1, text/2, hex/1]).
 
 %% ---------------------------------------------------------------- reading
 
@@ -52,7 +52,7 @@ live(Module) ->
 
 %% ---------------------------------------------------------------- loading
 
-%% Options: max_stall_us, blocker_timeout_ms, kill_blockers; Tell is fun(Done, Total), of all files: those that
+%% Options: max_stall_us, blocker_timeout_ms, kill_blockers, on_load_timeout_ms (of all together); Tell is fun(Done, Total), of all files: those that
 %% are live already are done.
 %% {done, #{modules, skipped, batches, worst_stall_us, switched}} or {not_done, Name, Text, Switched}
 load(Files, Options, Tell) ->
@@ -83,7 +83,8 @@ load_clear(Beams, Options, Tell) ->
                 modules => 0, batches => 0, worst_stall_us => 0, switched => [],
                 total => length(Beams)
             },
-            in_turn(Apart ++ OnLoad, Prepared, Start, Options, Tell);
+            Until = erlang:monotonic_time(millisecond) + maps:get(on_load_timeout_ms, Options),
+            in_turn(Apart ++ OnLoad, Until, Prepared, Start, Options, Tell);
         {not_done, Name, Text} ->
             {not_done, Name, Text, []}
     end.
@@ -92,14 +93,14 @@ is_apart({Module, _, _}) ->
     code:is_sticky(Module).
 
 %% Those with on_load can fail when they are switched, so they go first, while nothing else is changed.
-in_turn([Beam | Rest], Prepared, Counts, Options, Tell) ->
-    case switch_alone(Beam) of
+in_turn([Beam | Rest], Until, Prepared, Counts, Options, Tell) ->
+    case relup_agent_alone:load(Beam, Until) of
         {ok, Us} ->
-            in_turn(Rest, Prepared, counted([element(1, Beam)], Us, Counts, Tell), Options, Tell);
+            in_turn(Rest, Until, Prepared, counted([element(1, Beam)], Us, Counts, Tell), Options, Tell);
         {error, Text} ->
             {not_done, load_failed, Text, maps:get(switched, Counts)}
     end;
-in_turn([], Prepared, Counts, Options, Tell) ->
+in_turn([], _, Prepared, Counts, Options, Tell) ->
     batches(Prepared, 1, Counts, none, Options, Tell).
 
 %% A switch has a cost of its own and one for each module; both grow with the number of all functions that
@@ -180,11 +181,17 @@ ready({Module, _, _} = File) ->
             NotDone
     end.
 
-%% {ok, Us} or {error, Text}. The old slot must be free.
-switch({together, Prepared}) ->
+%% {ok, Us} or {error, Text}. The old slot must be free. Deadline of an on_load: monotonic milliseconds.
+switch({together, Prepared}, _) ->
     switch_together(Prepared, #{blocker_timeout_ms => 0, kill_blockers => false});
-switch({alone, Beam}) ->
-    switch_alone(Beam).
+switch({alone, Beam}, Deadline) ->
+    relup_agent_alone:load(Beam, Deadline).
+
+%% Returns when a switch that a dead hand asked for is done: the answer of the code server comes behind it.
+settled({together, _}, _) ->
+    code:get_path();
+settled({alone, {Module, _, _}}, Deadline) ->
+    relup_agent_alone:settled(Module, Deadline).
 
 switch_together(Ready, Options) ->
     Start = now_us(),
@@ -197,18 +204,6 @@ switch_together(Ready, Options) ->
                 ok -> switch_together(Ready, Options);
                 _ -> {error, text("the VM refuses the switch: ~tp", [lists:sublist(Errors, 5)])}
             end
-    end.
-
-switch_alone({Module, File, Beam}) ->
-    Sticky = code:is_sticky(Module),
-    [code:unstick_mod(Module) || Sticky],
-    Start = now_us(),
-    Result = code:load_binary(Module, File, Beam),
-    Us = now_us() - Start,
-    [code:stick_mod(Module) || Sticky],
-    case Result of
-        {module, Module} -> {ok, Us};
-        {error, Why} -> {error, text("~ts is not loaded: ~tp", [Module, Why])}
     end.
 
 %% Its processes end when they are next found in old code; nobody is killed here.

@@ -26,7 +26,7 @@ give_up(Order, Tell) ->
 free(#{rows := none}) ->
     [];
 free(#{rows := Rows, direction := Direction, module := Target} = Order) ->
-    Misfit = misfit(Direction, is_live(Target)),
+    Misfit = misfit(Direction, is_live(Target, ready, Order)),
     pipelined(false),
     relup_agent_asking:kill(relup_agent_rows:moving(suspended, Misfit, Rows), Rows),
     resume_all(Order),
@@ -42,30 +42,34 @@ continue(Stage, Order) when Stage =:= starting; Stage =:= waiting -> start(Order
 continue(suspending, Order) ->
     back_off(Order, worker_lost, <<"the agent's worker died while processes were being suspended">>);
 continue(switching, #{direction := up, module := Target} = Order) ->
-    case is_live(Target) of
+    case is_live(Target, ready, Order) of
         true -> change(Order);
         false -> back_off(Order, worker_lost, <<"the agent's worker died before the code was switched">>)
     end;
 continue(changing, Order) -> change(Order);
 continue(reverting, Order) -> revert(Order);
 continue(unswitching, #{old := Old} = Order) ->
-    case is_live(Old) of
+    case is_live(Old, ready_old, Order) of
         true -> back_off(Order, code_change_failed, relup_agent_outcome:failure_text(Order));
         false -> revert(Order)
     end;
 continue(forward, Order) -> forward(Order);
 continue(downing, Order) -> take_down_again(Order);
 continue(switching, #{direction := down, module := Target} = Order) ->
-    case is_live(Target) of
+    case is_live(Target, ready, Order) of
         true -> end_done(Order);
         false -> take_down(Order)
     end;
 continue(resuming, Order) -> end_resumed(Order).
 
-%% A switch that the dead hand asked for may still wait in the code server: its answer comes behind it.
-is_live({Module, _, Md5}) ->
-    _ = code:get_path(),
+%% A switch that the dead hand asked for may still be under way.
+is_live({Module, _, Md5}, Ready, Order) ->
+    relup_agent_load:settled(relup_agent_section:value(Ready), on_load_until(Order)),
     relup_agent_load:live(Module) =:= Md5.
+
+%% An on_load is a function of the module's author, as a code_change is, and everybody waits for it.
+on_load_until(#{change_timeout_ms := Timeout}) ->
+    deadline(Timeout).
 
 %% ---------------------------------------------------------------- suspending
 
@@ -116,7 +120,7 @@ close_and_switch(Until, Order) ->
 
 switch(Order) ->
     stage(switching),
-    case relup_agent_load:switch(relup_agent_section:value(ready)) of
+    case relup_agent_load:switch(relup_agent_section:value(ready), on_load_until(Order)) of
         {ok, Us} ->
             relup_agent_section:write(stall_us, Us),
             change(Order#{after_switch => processes()});
@@ -187,7 +191,7 @@ take_back(#{suspend_timeout_ms := Timeout} = Order) ->
 unswitch(#{module := {Module, _, _}} = Order) ->
     stage(unswitching),
     Cleared = relup_agent_slot:clear_old([Module], #{blocker_timeout_ms => 500, kill_blockers => false}),
-    case Cleared =:= ok andalso relup_agent_load:switch(relup_agent_section:value(ready_old)) of
+    case Cleared =:= ok andalso relup_agent_load:switch(relup_agent_section:value(ready_old), on_load_until(Order)) of
         {ok, _} -> back_off(Order, code_change_failed, relup_agent_outcome:failure_text(Order));
         _ -> forward(Order)
     end.
@@ -236,7 +240,7 @@ take_newcomers_down(#{suspend_timeout_ms := Timeout} = Order) ->
 
 switch_down(Order) ->
     stage(switching),
-    case relup_agent_load:switch(relup_agent_section:value(ready)) of
+    case relup_agent_load:switch(relup_agent_section:value(ready), on_load_until(Order)) of
         {ok, Us} ->
             relup_agent_section:write(stall_us, Us),
             end_done(Order#{after_switch => processes()});

@@ -40,8 +40,7 @@ def order_term(order: door.StepOrder) -> Term:
             moves = [(_folder(move.old), _folder(move.new)) for move in order.moves]
             return (Atom("set_code_path"), moves)
         case door.LoadModules():
-            options = _load_options(order.max_stall_ms, order.blocker_timeout_ms, order.kill_blockers)
-            return (Atom("load_modules"), _files(order.modules), _atoms(order.remove), options)
+            return (Atom("load_modules"), _files(order.modules), _atoms(order.remove), _load_options(order))
         case door.ClearOldCode():
             patience = {
                 Atom("blocker_timeout_ms"): order.blocker_timeout_ms,
@@ -51,8 +50,7 @@ def order_term(order: door.StepOrder) -> Term:
         case door.ChangeCode():
             return (Atom("change_code"), _change_code(order))
         case door.RestartApplication():
-            options = _load_options(order.max_stall_ms, order.blocker_timeout_ms, order.kill_blockers)
-            restart = options | {
+            restart = _load_options(order) | {
                 Atom("app_file"): charlist(order.app_file),
                 Atom("timeout_ms"): order.timeout_ms,
             }
@@ -79,11 +77,12 @@ def _change_code(order: door.ChangeCode) -> Term:
     }
 
 
-def _load_options(max_stall_ms: int, blocker_timeout_ms: int, kill_blockers: bool) -> dict[Any, Any]:
+def _load_options(order: door.LoadModules | door.RestartApplication) -> dict[Any, Any]:
     return {
-        Atom("max_stall_us"): max_stall_ms * 1000,
-        Atom("blocker_timeout_ms"): blocker_timeout_ms,
-        Atom("kill_blockers"): _boolean(kill_blockers),
+        Atom("max_stall_us"): order.max_stall_ms * 1000,
+        Atom("blocker_timeout_ms"): order.blocker_timeout_ms,
+        Atom("kill_blockers"): _boolean(order.kill_blockers),
+        Atom("on_load_timeout_ms"): order.on_load_timeout_ms,
     }
 
 

@@ -136,6 +136,8 @@ class LoadModules(Frozen, frozen=True, tag="load_modules"):
         max_stall_ms: Budget of one switch; batches grow and shrink to keep it.
         blocker_timeout_ms: How long processes in old code are nudged before it is given up.
         kill_blockers: Purge them away instead of giving up.
+        on_load_timeout_ms: For the on_load functions of all modules together; the one that runs then is ended. To
+            load a library takes milliseconds, and the step is silent meanwhile.
     """
 
     modules: tuple[ModuleFile, ...]
@@ -143,6 +145,7 @@ class LoadModules(Frozen, frozen=True, tag="load_modules"):
     max_stall_ms: int = 50
     blocker_timeout_ms: int = 10_000
     kill_blockers: bool = False
+    on_load_timeout_ms: int = 30_000
 
 
 class ClearOldCode(Frozen, frozen=True, tag="clear_old_code"):
@@ -194,6 +197,7 @@ class RestartApplication(Frozen, frozen=True, tag="restart_application"):
     max_stall_ms: int = 50
     blocker_timeout_ms: int = 10_000
     kill_blockers: bool = False
+    on_load_timeout_ms: int = 30_000
 
 
 class CallFunction(Frozen, frozen=True, tag="call_function"):

@@ -281,12 +281,15 @@ def _patience_s(order: door.StepOrder) -> float:
         case door.CallFunction(timeout_ms=timeout_ms):
             return timeout_ms / 1000 + 30
         case door.ChangeCode():
-            waits = order.suspend_timeout_ms * 2 + order.change_timeout_ms * 4 + order.blocker_timeout_ms
+            waits = order.suspend_timeout_ms * 2 + order.change_timeout_ms * 6 + order.blocker_timeout_ms
             return waits / 1000 + 120
         case door.RestartApplication(modules=modules):
-            waits = 3 * order.timeout_ms + 3 * order.blocker_timeout_ms
+            waits = 3 * order.timeout_ms + 3 * order.blocker_timeout_ms + order.on_load_timeout_ms
             return waits / 1000 + len(modules) + 120
-        case door.LoadModules(modules=modules) | door.ClearOldCode(modules=modules):
+        case door.LoadModules(modules=modules):
+            waits = order.blocker_timeout_ms + order.on_load_timeout_ms
+            return waits / 1000 + len(modules) + 300
+        case door.ClearOldCode(modules=modules):
             return order.blocker_timeout_ms / 1000 + len(modules) + 300
         case door.SetCodePath():
             return 60.0

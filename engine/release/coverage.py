@@ -154,7 +154,8 @@ def _loaded_apart(case: Case) -> Iterator[Finding]:
                 code="on_load_module",
                 severity="note",
                 subject=module,
-                happened=f"{module} runs a function when it is loaded: it is switched by itself, and the VM refuses"
-                " the load when the function fails",
-                next="Nothing has to be done.",
+                happened=f"{module} runs a function of its own, in the live VM, when it is loaded: it is switched"
+                " alone, and the step fails when the function fails or has not returned after 30 s",
+                next="Find out what its on_load function does to a node that serves clients. Nothing has to be done"
+                " when it loads a library, as most do.",
             )

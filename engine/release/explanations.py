@@ -98,10 +98,12 @@ FINDINGS: dict[str, Explanation] = {
         " module:function/arity' instead. The plan goes on: this refuses with --strict only.",
     ),
     "on_load_module": _explained(
-        "The module runs a function while it is loaded. It cannot be prepared together with others, and the load"
-        " fails when the function does.",
+        "The module runs a function of its own, in the live VM, while it is loaded. It cannot be prepared together"
+        " with others, so it is switched alone. The old code runs until the function has returned, and everybody goes"
+        " on; where the hop updates the module, its processes stand still meanwhile. The load fails when the function"
+        " does. All such functions of a step have 30 s together; the one that runs then is ended.",
         "The instructions of the beam.",
-        "Nothing.",
+        "Find out what its on_load function does to a node that serves clients; most load a library.",
     ),
     "application_version_changed": _explained(
         "An application has another version in the target. Its code becomes live, its version number only with a"

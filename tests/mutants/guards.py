@@ -28,6 +28,7 @@ _MARKER = "tests/engine/release/test_marker.py"
 _AGENT = "tests/engine/node/test_agent_guard.py"
 _UPDATE = "tests/engine/node/test_vm_update.py"
 _LOAD = "tests/engine/node/test_vm_load.py"
+_ON_LOAD = "tests/engine/node/test_vm_on_load.py"
 _READING = "tests/engine/node/test_vm_reading.py"
 _NEWCOMERS = "tests/engine/node/test_vm_newcomers.py"
 _BOOT = "tests/fixtures/test_boot.py"
@@ -312,6 +313,48 @@ GUARDS = (
         was="            Still = [Pid || Pid <- Parents -- All, relup_agent_walk:takes_system_messages(Pid)],\n",
         becomes="            Still = Parents -- All,\n",
         tests=(_NEWCOMERS,),
+    ),
+    Guard(
+        keeps="an on_load that does not return is ended",
+        file="engine/agent/relup_agent_alone.erl",
+        was=" andalso exit(Pid, kill).\n",
+        becomes=" andalso is_pid(Pid).\n",
+        tests=(_ON_LOAD,),
+    ),
+    Guard(
+        keeps="the on_load of another module is not ended",
+        file="engine/agent/relup_agent_alone.erl",
+        was=", Running -- Others} of\n",
+        becomes=", lists:sort(Running)} of\n",
+        tests=(_ON_LOAD,),
+    ),
+    Guard(
+        keeps="an on_load is known by its stack where others run",
+        file="engine/agent/relup_agent_alone.erl",
+        was="<- Running, runs(Pid, Module)]",
+        becomes="<- Running, Module =:= none, runs(Pid, Module)]",
+        tests=(_ON_LOAD,),
+    ),
+    Guard(
+        keeps="the time of an on_load is none of the longest switch",
+        file="engine/agent/relup_agent_alone.erl",
+        was="{ok, max(0, Us - OnLoadUs)}",
+        becomes="{ok, Us}",
+        tests=(_ON_LOAD,),
+    ),
+    Guard(
+        keeps="an on_load that a dead worker has begun is waited for",
+        file="engine/agent/relup_agent_alone.erl",
+        was="            ended(Pid, Deadline),\n            timer:sleep(1),\n            settled(Module, Deadline)\n",
+        becomes="            {Pid, Deadline}\n",
+        tests=(_ON_LOAD,),
+    ),
+    Guard(
+        keeps="a plan says how long an on_load may take in the live VM",
+        file="engine/release/coverage.py",
+        was=" or has not returned after 30 s",
+        becomes="",
+        tests=("tests/engine/release/test_findings.py",),
     ),
     Guard(
         keeps="a repeated step is answered from memory and not run twice",

@@ -20,7 +20,9 @@ APPS = {
 
 
 def compile_all(folder: Path) -> Path:
-    """Both versions of every test module under `folder`/v1 and /v2, and builds that fail under /bad."""
+    """Both versions of every test module under `folder`/v1 and /v2, builds that fail under /bad, and those with an
+    on_load that takes a second, or does not return, under /slow, /hangs and /waits.
+    """
     _compile(folder / "v1", sorted(SOURCES.glob("*.erl")), [])
     _compile(
         folder / "v2",
@@ -28,6 +30,10 @@ def compile_all(folder: Path) -> Path:
         ["V2"],
     )
     _compile(folder / "bad", [SOURCES / f"{name}.erl" for name in ("store", "onload")], ["V2", "FAILS"])
+    loading = [SOURCES / f"{name}.erl" for name in ("counter", "onload")]
+    _compile(folder / "slow", loading, ["V2", "ON_LOAD_MS=1000"])
+    _compile(folder / "hangs", loading, ["V2", "ON_LOAD_MS=infinity"])
+    _compile(folder / "waits", [SOURCES / "onload.erl"], ["V2", "WAITS"])
     (folder / "v1" / "probe.app").write_text(APPS["probe"])
     for number, version in enumerate(("v1", "v2", "bad"), 1):
         (folder / version / "store.app").write_text(APPS["store"] % number)

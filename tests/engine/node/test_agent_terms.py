@@ -38,7 +38,7 @@ ORDERS: list[tuple[StepOrder, str]] = [
     (
         LoadModules(modules=(FILE,), remove=("gone",), max_stall_ms=20, kill_blockers=True),
         f"{{load_modules,[{WRITTEN}],[gone],"
-        "#{max_stall_us => 20000,blocker_timeout_ms => 10000,kill_blockers => true}}",
+        "#{max_stall_us => 20000,blocker_timeout_ms => 10000,kill_blockers => true,on_load_timeout_ms => 30000}}",
     ),
     (
         ClearOldCode(modules=("m",), blocker_timeout_ms=300),
@@ -52,7 +52,7 @@ ORDERS: list[tuple[StepOrder, str]] = [
     (
         RestartApplication(application="a", modules=(FILE,), remove=(), app_file="/t/a.app"),
         f"{{restart_application,a,[{WRITTEN}],[],#{{max_stall_us => 50000,blocker_timeout_ms => 10000,"
-        'kill_blockers => false,app_file => "/t/a.app",timeout_ms => 60000}}',
+        'kill_blockers => false,on_load_timeout_ms => 30000,app_file => "/t/a.app",timeout_ms => 60000}}',
     ),
     (
         RestartApplication(
@@ -66,7 +66,7 @@ ORDERS: list[tuple[StepOrder, str]] = [
             kill_blockers=True,
         ),
         "{restart_application,a,[],[gone],#{max_stall_us => 20000,blocker_timeout_ms => 300,"
-        'kill_blockers => true,app_file => "/t/a.app",timeout_ms => 9}}',
+        'kill_blockers => true,on_load_timeout_ms => 30000,app_file => "/t/a.app",timeout_ms => 9}}',
     ),
     (
         CallFunction(module="m", function="f", arguments=(1, Atom("a")), timeout_ms=5),

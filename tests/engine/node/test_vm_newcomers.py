@@ -137,7 +137,9 @@ def test_who_is_born_there_all_the_same_is_told(node: BareNode, vm: Vm) -> None:
     assert note.startswith("1 process was started while its code was switched and was not updated: <")
 
 
-def test_a_supervisor_that_knows_no_system_message_is_not_asked_to_stand_still(node: BareNode, vm: Vm) -> None:
+def test_a_supervisor_that_knows_no_system_message_is_not_asked_to_stand_still(
+    node: BareNode, vm: Vm
+) -> None:
     """It lists its children and may end at anything else, and they with it; nobody is held up by it."""
     node.eval(
         "{ok, _} = supervisor:start_child(probe_sup,"

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.failures import FAILURES
+from engine.node.door import LoadModules
 from engine.release.analysis import case_of, findings_of
+from engine.release.explanations import FINDINGS
 from engine.release.findings import Finding
 from engine.release.hop import read_hop
 from engine.release.tree import ReleaseTree
@@ -40,6 +43,20 @@ def found_in(pair: Pair, variant: Variant) -> tuple[Finding, ...]:
 def test_a_plan_finds_exactly_what_is_planted(name: str, variant: Variant) -> None:
     """No finding is missing and none is a false alarm."""
     assert said(found_in(PAIRS[name], variant)) == sorted(PAIRS[name].expected(variant))
+
+
+def test_an_on_load_is_told_with_where_it_runs_and_how_long_it_may() -> None:
+    """Plan, explanation and failure name the seconds that the step gives it."""
+    [finding] = found_in(PAIRS["on_load_module"], "with")
+    seconds = f" {LoadModules(modules=()).on_load_timeout_ms // 1000} s"
+    assert "in the live VM" in finding.happened
+    assert "switched alone" in finding.happened
+    for text in (
+        finding.happened,
+        FINDINGS["on_load_module"].means,
+        FAILURES["load_failed"].means,
+    ):
+        assert seconds in text
 
 
 WALK = r"""
@@ -138,8 +155,6 @@ def test_the_miniature_releases_raise_no_false_alarm(
 
 def test_every_finding_that_the_analyses_can_have_is_explained_and_planted() -> None:
     """No code without an explanation, no explanation without a code, and each has its pair or its own test."""
-    from engine.release.explanations import FINDINGS
-
     sources = Path(__file__).parents[3] / "engine" / "release"
     used = {code for file in sources.glob("*.py") for code in re.findall(r'code="(\w+)"', file.read_text())}
     planted = {

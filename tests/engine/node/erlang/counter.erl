@@ -1,11 +1,15 @@
 %% A process with a state that grows: {counter, N} in version 1, {counter, N, Label} in version 2.
 %% What its code_change does for one process stands in the public table `trouble`: {{Way, Pid}, What}; how often
 %% it was asked to, too: {{asked, Way, Pid}, Count}. One that is started with N waits in its init while there is
-%% {{born, N}, block}. `hold` keeps one busy for a time, or for ever.
+%% {{born, N}, block}. `hold` keeps one busy for a time, or for ever. ON_LOAD_MS: how long its load takes.
 -module(counter).
 -behaviour(gen_server).
 -export([start_link/1, bump/1, read/1, hold/2, closure/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, code_change/3]).
+-ifdef(ON_LOAD_MS).
+-on_load(wait/0).
+wait() -> timer:sleep(?ON_LOAD_MS), ok.
+-endif.
 
 start_link(N) -> gen_server:start_link(?MODULE, N, []).
 bump(Pid) -> gen_server:call(Pid, bump).
