@@ -17,7 +17,7 @@ restart(Application, Files, Remove, #{app_file := AppFile} = Options, Tell) ->
         {_, {not_done, Name, Text}} ->
             not_done(Name, Text, true);
         {Consulted, _} ->
-            Text = relup_agent_load:text("~ts is no description of ~ts: ~tP", [AppFile, Application, Consulted, 20]),
+            Text = relup_agent_load:text("~ts is no description of ~ts: ~0tP", [AppFile, Application, Consulted, 20]),
             not_done(app_not_found, Text, true)
     end.
 
@@ -54,7 +54,7 @@ stop(Application, Spec, Files, Remove, #{timeout_ms := Timeout} = Options, Tell)
             replace(Application, Old, Spec, Files, Remove, Options, Tell);
         Failure ->
             %% The stop goes on without us: whether it still runs says nothing.
-            not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), false)
+            not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~0tP", [Application, Failure, 30]), false)
     end.
 
 old_spec(Application) ->
@@ -98,14 +98,14 @@ start(Application, Spec, #{timeout_ms := Timeout}, Report) ->
             [application:set_env(Application, Key, Value) || {Key, Value} <- Environment],
             started(Application, within(Timeout, fun() -> application:start(Application) end), Report#{notes => Notes});
         Failure ->
-            not_done(failed_to_start_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), false)
+            not_done(failed_to_start_app, relup_agent_load:text("~ts: ~0tP", [Application, Failure, 30]), false)
     end.
 
 started(Application, ok, Report) ->
     ets:delete(relup_agent_kept, Application),
     {done, Report};
 started(Application, Failure, _) ->
-    not_done(failed_to_start_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 40]), false).
+    not_done(failed_to_start_app, relup_agent_load:text("~ts: ~0tP", [Application, Failure, 40]), false).
 
 %% ---------------------------------------------------------------- what outlives the restart
 

@@ -152,7 +152,7 @@ gone(N, Reason, Rows) ->
     LeftByItself = Reason =:= noproc andalso IsRunning(N),
     relup_agent_rows:move(N, gone, Rows),
     IsKnown orelse LeftByItself orelse
-        ets:insert(relup_agent_record, {{ended, N}, relup_agent_load:text("~tP", [Reason, 20])}),
+        ets:insert(relup_agent_record, {{ended, N}, relup_agent_load:text("~0tP", [Reason, 20])}),
     relup_agent_rows:paid(N, Rows).
 
 %% A process that does not come back from its code_change can be resumed in neither code.

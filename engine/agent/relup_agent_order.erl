@@ -77,7 +77,7 @@ set_code_path(Moves) ->
              || Dir <- Before -- Kept
             ]}};
         Missing ->
-            not_done(code_path_refused, relup_agent_load:text("no folder: ~tp", [Missing]), true)
+            not_done(code_path_refused, relup_agent_load:text("no folder: ~0tp", [Missing]), true)
     end.
 
 %% One that does not exist would have the whole path refused. Archives (.ez) have folders inside.
@@ -154,7 +154,7 @@ call_function(Module, Function, Arguments, TimeoutMs) ->
         {'DOWN', Ref, process, Pid, {relup_raised, Text}} ->
             not_done(call_failed, Text, false);
         {'DOWN', Ref, process, Pid, Reason} ->
-            not_done(call_failed, relup_agent_load:text("its process ended: ~tP", [Reason, 30]), false)
+            not_done(call_failed, relup_agent_load:text("its process ended: ~0tP", [Reason, 30]), false)
     after TimeoutMs ->
         exit(Pid, kill),
         demonitor(Ref, [flush]),
@@ -163,11 +163,11 @@ call_function(Module, Function, Arguments, TimeoutMs) ->
 
 called(Module, Function, Arguments) ->
     try
-        {relup_returned, relup_agent_load:text("~tP", [apply(Module, Function, Arguments), 60])}
+        {relup_returned, relup_agent_load:text("~0tP", [apply(Module, Function, Arguments), 60])}
     catch
         Class:Reason:Stack ->
             Frames = [{M, F, arity(A)} || {M, F, A, _} <- lists:sublist(Stack, 5)],
-            {relup_raised, relup_agent_load:text("~p ~tP at ~tp", [Class, Reason, 30, Frames])}
+            {relup_raised, relup_agent_load:text("~0p ~0tP at ~0tp", [Class, Reason, 30, Frames])}
     end.
 
 arity(Arguments) when is_list(Arguments) -> length(Arguments);

@@ -48,8 +48,8 @@ failure_text(#{rows := Rows}) ->
     Failures = ets:match(relup_agent_record, {{failed, '$1'}, '$2'}),
     Hung = relup_agent_rows:hung(),
     Shown =
-        [io_lib:format("~p: ~tP", [element(N, Pids), Why, 30]) || [N, Why] <- lists:sublist(Failures, 3)] ++
-            [io_lib:format("~p: did not come back", [element(N, Pids)]) || N <- lists:sublist(Hung, 3)],
+        [io_lib:format("~0p: ~0tP", [element(N, Pids), Why, 30]) || [N, Why] <- lists:sublist(Failures, 3)] ++
+            [io_lib:format("~0p: did not come back", [element(N, Pids)]) || N <- lists:sublist(Hung, 3)],
     relup_agent_load:text("~w processes failed in code_change: ~ts", [
         length(Failures) + length(Hung), lists:join("; ", Shown)
     ]).

@@ -184,11 +184,11 @@ work(Order, Nth) when Nth =< 5 ->
         relup_agent_order:run(Order, Nth)
     catch
         Class:Reason:Stack ->
-            Text = relup_agent_load:text("~p:~p at ~p", [Class, Reason, lists:sublist(Stack, 4)]),
+            Text = relup_agent_load:text("~0p:~0p at ~0p", [Class, Reason, lists:sublist(Stack, 4)]),
             raised(Text, value(rows, none))
     end;
 work(Order, Nth) ->
-    Died = relup_agent_load:text("~w processes of the agent died at it, stage ~p", [Nth - 1, value(stage)]),
+    Died = relup_agent_load:text("~w processes of the agent died at it, stage ~0p", [Nth - 1, value(stage)]),
     failed([Died | [["; the last one that raised: ", Text] || Text <- [value(raised, none)], Text =/= none]],
         relup_agent_order:give_up(Order)).
 

@@ -124,7 +124,7 @@ ends(Pid, Reason) ->
 how(Reason) when Reason =:= normal; Reason =:= noproc -> closed;
 how({shutdown, _}) -> closed;
 how(Reason) when Reason =:= shutdown; Reason =:= killed -> stopped(Reason, relup_agent_section:value(order, none));
-how(Reason) -> relup_agent_load:text("~tP", [Reason, 20]).
+how(Reason) -> relup_agent_load:text("~0tP", [Reason, 20]).
 
 %% A supervisor that stops tells all the same, and kills who does not hear: whether its application is being
 %% restarted, the order says.

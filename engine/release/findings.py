@@ -104,10 +104,11 @@ def require_safe(judgement: Judgement) -> None:
     first = judgement.refusing[0]
     shown = "; ".join(f"{finding.key}: {finding.happened}" for finding in judgement.refusing[:10])
     more = len(judgement.refusing) - 10
+    count = len(judgement.refusing)
+    refuse = "1 finding that refuses" if count == 1 else f"{count} findings that refuse"
     raise UnsafeHop(
-        f"the plan has {len(judgement.refusing)} findings that refuse the hop: {shown}"
-        + (f"; and {more} more" if more > 0 else ""),
-        next=f"'relup explain {first.code}' says what it means; {first.next}"
+        f"the plan has {refuse} the hop: {shown}" + (f"; and {more} more" if more > 0 else ""),
+        next=f"'relup explain {first.code}' says what it means. {first.next}"
         f" To go on all the same, accept each with --allow CODE:SUBJECT (--allow {first.key}).",
     )
 

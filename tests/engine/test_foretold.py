@@ -103,6 +103,7 @@ def test_when_it_is_run_anyway_the_foretold_crash_happens(
         assert raised.value.name == "connections_lost"
         assert live_md5s(running) == before
         require_cut_off(swarm, 1)
+    assert all("\n" not in reason for _, reason in ended(scene)), "one line for people"
     crashed = [client for client, reason in ended(scene) if "emqx_channel" in reason]
     assert crashed
     assert all(client is not None and client.startswith("swarm-") for client in crashed)

@@ -198,8 +198,8 @@ GUARDS = (
     Guard(
         keeps="whoever was killed for a step is told, however it ended",
         file="engine/agent/relup_agent_section.erl",
-        was="    Ended = relup_agent_slot:killed() ++ maps:get(ended, Report, []),\n",
-        becomes="    Ended = maps:get(ended, Report, []),\n",
+        was="    Own = relup_agent_slot:killed() ++ maps:get(ended, Report, []),\n",
+        becomes="    Own = maps:get(ended, Report, []),\n",
         tests=(_LOAD,),
     ),
     Guard(
@@ -219,7 +219,7 @@ GUARDS = (
     Guard(
         keeps="a client that leaves by itself is none that the hop has lost",
         file="engine/survival.py",
-        was="        and not _was_closed(process.reason)\n",
+        was="        and not process.left_by_itself\n",
         becomes="",
         tests=(_LOOP,),
     ),
@@ -684,8 +684,8 @@ GUARDS = (
     Guard(
         keeps="every process that the hop ended is counted",
         file="engine/node/agent.py",
-        was='        for pid, name, reason, client in told.get("ended", [])\n',
-        becomes='        for pid, name, reason, client in told.get("ended", [])[:100]\n',
+        was='    return ended_of(told.get("ended", []))\n',
+        becomes='    return ended_of(told.get("ended", [])[:100])\n',
         tests=(_TERMS,),
     ),
     Guard(
@@ -843,8 +843,8 @@ GUARDS = (
     Guard(
         keeps="an application whose stop has begun is not said to run",
         file="engine/agent/relup_agent_application.erl",
-        was='not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), false)',
-        becomes='not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~tP", [Application, Failure, 30]), true)',
+        was='not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~0tP", [Application, Failure, 30]), false)',
+        becomes='not_done(failed_to_stop_app, relup_agent_load:text("~ts: ~0tP", [Application, Failure, 30]), true)',
         tests=("tests/engine/test_application_that_does_not_stop.py",),
     ),
     Guard(
