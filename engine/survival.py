@@ -12,6 +12,7 @@ from engine.node import door
 from engine.reserve import shortened
 from engine.run import Run
 from engine.state import UpgradeState
+from engine.steps import counted
 from journal.events import EndedProcess
 
 POLL_S = 0.1
@@ -109,6 +110,6 @@ def _too_many(run: Run, unwritten: tuple[EndedProcess, ...] = ()) -> str | None:
         return None
     first = lost[0]
     return (
-        f"The hop has ended {len(lost)} client connections, {run.options.max_lost} were accepted; "
+        f"The hop has ended {counted(len(lost), 'client connection')}, {run.options.max_lost} were accepted; "
         f"the first: {first.client_id} ({first.pid}), {first.reason}."
     )

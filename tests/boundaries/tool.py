@@ -105,7 +105,9 @@ def carried_out(order: Order) -> UpgradeState:
         if order.command == "recover":
             return recover(house, direction=order.way, reopen=lambda path: open_package(Path(path)))
         tarball = Path(order.tarball)
-        return upgrade(house, lambda: open_package(tarball), tarball=str(tarball), options=Options(watch_ms=0))
+        return upgrade(
+            house, lambda: open_package(tarball), tarball=str(tarball), options=Options(watch_ms=0)
+        )
 
 
 def main() -> None:
