@@ -41,16 +41,18 @@ overdue(Module, Us) ->
         [Module, Us div 1000]
     ).
 
-%% Returns when the load that a dead hand has asked for is done: taken up by the code server, its on_load over.
+%% Returns when a load that a dead hand has asked for is done: the answer of the code server comes behind it, and
+%% behind an on_load once that is over. No hand has begun one where nothing is written down.
 settled(Module, Deadline) ->
     _ = code:get_path(),
-    case on_load_process(Module, others()) of
-        none ->
-            code:get_path();
-        Pid ->
+    Begun = relup_agent_section:value(on_loads, none),
+    case Begun =/= none andalso on_load_process(Module, Begun) of
+        Pid when is_pid(Pid) ->
             ended(Pid, Deadline),
             timer:sleep(1),
-            settled(Module, Deadline)
+            settled(Module, Deadline);
+        _ ->
+            code:get_path()
     end.
 
 %% ---------------------------------------------------------------- the watch

@@ -5,7 +5,7 @@
 
 -module(relup_agent_load).
 
--export([read/1, load/3, ready/1, switch/2, settled/2, delete/1, live/1, text/2, hex/1]).
+-export([read/1, load/3, ready/1, switch/2, delete/1, live/1, text/2, hex/1]).
 
 %% ---------------------------------------------------------------- reading
 
@@ -186,12 +186,6 @@ switch({together, Prepared}, _) ->
     switch_together(Prepared, #{blocker_timeout_ms => 0, kill_blockers => false});
 switch({alone, Beam}, Deadline) ->
     relup_agent_alone:load(Beam, Deadline).
-
-%% Returns when a switch that a dead hand asked for is done: the answer of the code server comes behind it.
-settled({together, _}, _) ->
-    code:get_path();
-settled({alone, {Module, _, _}}, Deadline) ->
-    relup_agent_alone:settled(Module, Deadline).
 
 switch_together(Ready, Options) ->
     Start = now_us(),

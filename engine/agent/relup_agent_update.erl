@@ -26,7 +26,7 @@ give_up(Order, Tell) ->
 free(#{rows := none}) ->
     [];
 free(#{rows := Rows, direction := Direction, module := Target} = Order) ->
-    Misfit = misfit(Direction, is_live(Target, ready, Order)),
+    Misfit = misfit(Direction, is_live(Target, Order)),
     pipelined(false),
     relup_agent_asking:kill(relup_agent_rows:moving(suspended, Misfit, Rows), Rows),
     resume_all(Order),
@@ -42,29 +42,29 @@ continue(Stage, Order) when Stage =:= starting; Stage =:= waiting -> start(Order
 continue(suspending, Order) ->
     back_off(Order, worker_lost, <<"the agent's worker died while processes were being suspended">>);
 continue(switching, #{direction := up, module := Target} = Order) ->
-    case is_live(Target, ready, Order) of
+    case is_live(Target, Order) of
         true -> change(Order);
         false -> back_off(Order, worker_lost, <<"the agent's worker died before the code was switched">>)
     end;
 continue(changing, Order) -> change(Order);
 continue(reverting, Order) -> revert(Order);
 continue(unswitching, #{old := Old} = Order) ->
-    case is_live(Old, ready_old, Order) of
+    case is_live(Old, Order) of
         true -> back_off(Order, code_change_failed, relup_agent_outcome:failure_text(Order));
         false -> revert(Order)
     end;
 continue(forward, Order) -> forward(Order);
 continue(downing, Order) -> take_down_again(Order);
 continue(switching, #{direction := down, module := Target} = Order) ->
-    case is_live(Target, ready, Order) of
+    case is_live(Target, Order) of
         true -> end_done(Order);
         false -> take_down(Order)
     end;
 continue(resuming, Order) -> end_resumed(Order).
 
 %% A switch that the dead hand asked for may still be under way.
-is_live({Module, _, Md5}, Ready, Order) ->
-    relup_agent_load:settled(relup_agent_section:value(Ready), on_load_until(Order)),
+is_live({Module, _, Md5}, Order) ->
+    relup_agent_alone:settled(Module, on_load_until(Order)),
     relup_agent_load:live(Module) =:= Md5.
 
 %% An on_load is a function of the module's author, as a code_change is, and everybody waits for it.
