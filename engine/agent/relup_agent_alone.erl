@@ -15,7 +15,7 @@ load({Module, File, Beam}, Deadline) ->
     Loader = self(),
     Others = others(),
     {Watch, Ref} = spawn_monitor(fun() ->
-        watch(monitor(process, Loader), {Module, Others, Deadline}, {now_us(), 0, false})
+        watch(monitor(process, Loader), {Module, Others, Deadline}, {now_us(), 0, none, false})
     end),
     Start = now_us(),
     Result = code:load_binary(Module, File, Beam),
@@ -44,13 +44,16 @@ overdue(Module, Us) ->
 %% Returns when a load that a dead hand has asked for is done: the answer of the code server comes behind it, and
 %% behind an on_load once that is over. No hand has begun one where nothing is written down.
 settled(Module, Deadline) ->
+    settled(Module, Deadline, none).
+
+settled(Module, Deadline, Known) ->
     _ = code:get_path(),
     Begun = relup_agent_section:value(on_loads, none),
-    case Begun =/= none andalso on_load_process(Module, Begun) of
+    case Begun =/= none andalso on_load_process(Module, Begun, Known) of
         Pid when is_pid(Pid) ->
             ended(Pid, Deadline),
             timer:sleep(1),
-            settled(Module, Deadline);
+            settled(Module, Deadline, Pid);
         _ ->
             code:get_path()
     end.
@@ -58,15 +61,15 @@ settled(Module, Deadline) ->
 %% ---------------------------------------------------------------- the watch
 
 %% Looks every millisecond: which process it is may show only when several run.
-watch(Loader, {Module, Others, Deadline} = What, {Last, Us, WasEnded}) ->
+watch(Loader, {Module, Others, Deadline} = What, {Last, Us, Known, WasEnded}) ->
     receive
         loaded -> exit({relup_watched, Us, WasEnded});
         {'DOWN', Loader, process, _, _} -> ok
     after 1 ->
         Now = now_us(),
-        case on_load_process(Module, Others) of
-            none -> watch(Loader, What, {Now, Us, WasEnded});
-            Pid -> watch(Loader, What, {Now, Us + Now - Last, ended(Pid, Deadline) orelse WasEnded})
+        case on_load_process(Module, Others, Known) of
+            none -> watch(Loader, What, {Now, Us, Known, WasEnded});
+            Pid -> watch(Loader, What, {Now, Us + Now - Last, Pid, ended(Pid, Deadline) orelse WasEnded})
         end
     end.
 
@@ -74,13 +77,14 @@ ended(Pid, Deadline) ->
     erlang:monotonic_time(millisecond) >= Deadline andalso exit(Pid, kill).
 
 %% The one that has the module in its stack. A function that has called another as its last deed does not show there:
-%% it is the only one that was not running when the step began to load.
-on_load_process(Module, Others) ->
+%% it is the only one that was not running when the step began to load. Behind one that is known nobody else is taken.
+on_load_process(Module, Others, Known) ->
     Running = running(),
-    case {[Pid || Pid <- Running, runs(Pid, Module)], Running -- Others} of
-        {[Pid | _], _} -> Pid;
-        {[], [Pid]} -> Pid;
-        {[], _} -> none
+    case {[Pid || Pid <- Running, runs(Pid, Module)], lists:member(Known, Running), Running -- Others} of
+        {[Pid | _], _, _} -> Pid;
+        {[], true, _} -> Known;
+        {[], false, [Pid]} when Known =:= none -> Pid;
+        _ -> none
     end.
 
 %% Those that ran before. A hand that takes over finds them written down.

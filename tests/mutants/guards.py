@@ -336,6 +336,13 @@ GUARDS = (
         tests=(_ON_LOAD,),
     ),
     Guard(
+        keeps="nobody is ended in the place of an on_load that is over",
+        file="engine/agent/relup_agent_alone.erl",
+        was="        {[], false, [Pid]} when Known =:= none -> Pid;\n",
+        becomes="        {[], false, [Pid]} -> Pid;\n",
+        tests=(_ON_LOAD,),
+    ),
+    Guard(
         keeps="the time of an on_load is none of the longest switch",
         file="engine/agent/relup_agent_alone.erl",
         was="{ok, max(0, Us - OnLoadUs)}",
@@ -345,8 +352,8 @@ GUARDS = (
     Guard(
         keeps="an on_load that a dead worker has begun is waited for",
         file="engine/agent/relup_agent_alone.erl",
-        was="            ended(Pid, Deadline),\n            timer:sleep(1),\n            settled(Module, Deadline)\n",
-        becomes="            {Pid, Deadline}\n",
+        was="            settled(Module, Deadline, Pid);\n",
+        becomes="            Pid;\n",
         tests=(_ON_LOAD,),
     ),
     Guard(
