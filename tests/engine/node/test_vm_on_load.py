@@ -1,5 +1,6 @@
 """Functions that modules run while they are loaded, on a real node: slow ones, and such as do not return."""
 
+import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -9,7 +10,7 @@ from engine.node.door import ChangeCode, LoadModules, RestartApplication, StepDo
 from engine.node.vm import Vm
 from engine.term import Atom, charlist
 from tests.engine.node.bare_node import BareNode
-from tests.engine.node.watched_order import WatchedOrder, kill, stage, until
+from tests.engine.node.watched_order import WatchedOrder, kill, let_go, stage, until
 
 COUNT = 20
 _steps = count(1)
@@ -76,12 +77,30 @@ def test_an_on_load_that_does_not_return_is_ended_and_nothing_was_switched(node:
     assert isinstance(vm.perform(key(), LoadModules(modules=(node.file("onload", "v2"),))), StepDone)
 
 
+def running(node: BareNode, module: str) -> list[object]:
+    """The processes that have the module in their stack."""
+    return list(
+        node.eval(
+            f"[P || P <- processes(), {{_, Stack}} <- [process_info(P, current_stacktrace)],"
+            f" lists:keymember({module}, 1, Stack)]"
+        )
+    )
+
+
 def test_the_on_load_of_another_module_is_not_ended(node: BareNode, vm: Vm) -> None:
-    """Whoever else loads a module meanwhile is none of the hop's business."""
-    order = LoadModules(modules=(node.file("onload", "hangs"),), on_load_timeout_ms=3_000)
-    watched = WatchedOrder(vm, key(), order)
+    """Not one that came while the step loads, nor when it is the only one left and the code server is slow to answer."""
+    files = node.file("onload", "hangs"), node.file("counter", "slow")
+    watched = WatchedOrder(vm, key(), LoadModules(modules=files, on_load_timeout_ms=6_000))
     until(lambda: pending(node) == 1)
     load_for_ever(node, "bystander")
+    until(lambda: len(running(node, "onload")) == 1)
+    node.eval(
+        "Us = self(), spawn(fun() -> register(holder, self()), erlang:suspend_process(whereis(code_server)),"
+        " Us ! held, receive let_go -> ok end end), receive held -> ok end"
+    )
+    until(lambda: running(node, "onload") == [])
+    time.sleep(0.1)
+    let_go(node)
     report = watched.report()
     assert isinstance(report, StepNotDone), report
     assert pending(node) == 1
