@@ -88,7 +88,7 @@ def running(node: BareNode, module: str) -> list[object]:
 
 
 def test_the_on_load_of_another_module_is_not_ended(node: BareNode, vm: Vm) -> None:
-    """Not one that came while the step loads, nor when it is the only one left and the code server is slow to answer."""
+    """Not one that came while the step loads, also when it is the only one left and no answer has come yet."""
     files = node.file("onload", "hangs"), node.file("counter", "slow")
     watched = WatchedOrder(vm, key(), LoadModules(modules=files, on_load_timeout_ms=6_000))
     until(lambda: pending(node) == 1)
