@@ -18,6 +18,7 @@ from engine.errors import (
     BadRequest,
     BetweenReleases,
     Busy,
+    ConnectionsLost,
     Differs,
     Interrupted,
     NodeUnreachable,
@@ -80,6 +81,11 @@ _BLAME: tuple[tuple[ErrorClass, str, str], ...] = (
         BetweenReleases,
         "Modules of both releases; 'relup recover --report' lists both sides.",
         "Remove the cause that the error's own text names, then 'relup recover'.",
+    ),
+    (
+        ConnectionsLost,
+        "The new release, whole, and it boots next.",
+        "Read the reasons with 'relup logs --steps', and see whether those clients are back.",
     ),
     (
         PastNoReturn,

@@ -144,8 +144,8 @@ FAILURES: dict[str, Explanation] = {
         " counted. All are watched from the first live step on, and the new code serves them for --watch-ms before"
         " what cannot be undone.",
         "The clients that were lost have to connect again. All is rolled back and the old release runs (exit code"
-        " 20); where that fails, the node is between releases (30). Seen later than that, it stops nothing: the"
-        " upgrade goes on to its end, the new release runs and boots next, and it is told then (33).",
+        " 20); where that fails, the node is between releases (30). Behind the point of no return it stops nothing,"
+        " and is told at the end (33).",
         "'relup logs --steps' has each with its reason; --max-lost accepts more.",
     ),
     "verification_failed": _failed(
