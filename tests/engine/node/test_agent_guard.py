@@ -14,7 +14,6 @@ import pytest
 from engine.errors import NodeUnreachable
 from engine.node.door import (
     CallFunction,
-    ChangeCode,
     LoadModules,
     StepDone,
     StepKey,
@@ -23,8 +22,8 @@ from engine.node.door import (
 )
 from engine.node.errors import AgentBusy, ConnectionLost
 from engine.node.vm import Vm
-from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.updates import up
 from tests.engine.node.watched_order import (
     WatchedOrder,
     asked_of_the_code_server,
@@ -52,17 +51,6 @@ def vm(node: BareNode) -> Iterator[Vm]:
     vm.perform(OTHER, CallFunction(module="erlang", function="node", arguments=()))
     yield vm
     vm.close()
-
-
-def up(node: BareNode) -> ChangeCode:
-    return ChangeCode(
-        module=node.file("counter", "v2"),
-        old=node.file("counter", "v1"),
-        direction="up",
-        from_version="1",
-        extra=Atom("grown"),
-        suspend_timeout_ms=20_000,
-    )
 
 
 LIES_IN = (

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNotDone
+from engine.node.door import CallFunction, StepDone, StepKey, StepNotDone
 from engine.node.vm import Vm
-from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.updates import answers, down, up
 
 COUNT = 3
 
@@ -24,32 +24,6 @@ def vm(node: BareNode) -> Iterator[Vm]:
 
 def key(step: int) -> StepKey:
     return StepKey(upgrade_id="controller", step=step, attempt=1, direction="do")
-
-
-def up(node: BareNode) -> ChangeCode:
-    return ChangeCode(
-        module=node.file("counter", "v2"),
-        old=node.file("counter", "v1"),
-        direction="up",
-        from_version="1",
-        extra=Atom("grown"),
-    )
-
-
-def down(node: BareNode) -> ChangeCode:
-    return ChangeCode(
-        module=node.file("counter", "v1"),
-        old=node.file("counter", "v2"),
-        direction="down",
-        from_version="1",
-        extra=Atom("grown"),
-    )
-
-
-def answers(node: BareNode) -> set[object]:
-    """What every counter answers, without its number; each must answer at all."""
-    found = node.eval("[counter:read(P) || P <- probe_sup:counters()]")
-    return {(answer[0], *answer[2:]) for answer in found}
 
 
 @pytest.mark.parametrize("way", ["up", "down"])

@@ -6,10 +6,11 @@ from itertools import count
 import msgspec
 import pytest
 
-from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNotDone
+from engine.node.door import CallFunction, StepDone, StepKey, StepNotDone
 from engine.node.vm import Vm
 from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.updates import answers, down, up
 from tests.engine.node.watched_order import (
     WatchedOrder,
     deafen,
@@ -36,34 +37,6 @@ def vm(node: BareNode) -> Iterator[Vm]:
     vm.perform(key(), CallFunction(module="erlang", function="node", arguments=()))
     yield vm
     vm.close()
-
-
-def up(node: BareNode) -> ChangeCode:
-    return ChangeCode(
-        module=node.file("counter", "v2"),
-        old=node.file("counter", "v1"),
-        direction="up",
-        from_version="1",
-        extra=Atom("grown"),
-        suspend_timeout_ms=20_000,
-    )
-
-
-def down(node: BareNode) -> ChangeCode:
-    return ChangeCode(
-        module=node.file("counter", "v1"),
-        old=node.file("counter", "v2"),
-        direction="down",
-        from_version="1",
-        extra=Atom("grown"),
-        suspend_timeout_ms=20_000,
-    )
-
-
-def answers(node: BareNode) -> set[object]:
-    """What every counter answers, without its number; each must answer at all."""
-    found = node.eval("[counter:read(P) || P <- probe_sup:counters()]")
-    return {(answer[0], *answer[2:]) for answer in found}
 
 
 def waits_to_be_started(node: BareNode) -> bool:

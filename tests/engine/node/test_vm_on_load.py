@@ -6,10 +6,11 @@ from itertools import count
 
 import pytest
 
-from engine.node.door import ChangeCode, LoadModules, RestartApplication, StepDone, StepKey, StepNotDone
+from engine.node.door import LoadModules, RestartApplication, StepDone, StepKey, StepNotDone
 from engine.node.vm import Vm
-from engine.term import Atom, charlist
+from engine.term import charlist
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.updates import up
 from tests.engine.node.watched_order import WatchedOrder, kill, let_go, stage, until
 
 COUNT = 20
@@ -27,18 +28,6 @@ def vm(node: BareNode) -> Iterator[Vm]:
     vm = node.vm()
     yield vm
     vm.close()
-
-
-def up(node: BareNode, version: str, *, change_timeout_ms: int = 30_000) -> ChangeCode:
-    return ChangeCode(
-        module=node.file("counter", version),
-        old=node.file("counter", "v1"),
-        direction="up",
-        from_version="1",
-        extra=Atom("grown"),
-        suspend_timeout_ms=20_000,
-        change_timeout_ms=change_timeout_ms,
-    )
 
 
 def versions(node: BareNode) -> set[object]:
@@ -153,7 +142,7 @@ def test_an_application_runs_again_on_the_old_code_when_an_on_load_does_not_retu
 
 def test_an_update_whose_on_load_does_not_return_resumes_everybody(node: BareNode, vm: Vm) -> None:
     """They stand still for no longer than a code_change may take, and go on in the code they had."""
-    report = vm.perform(key(), up(node, "hangs", change_timeout_ms=300))
+    report = vm.perform(key(), up(node, to="hangs", change_timeout_ms=300))
     assert isinstance(report, StepNotDone), report
     assert (report.name, report.reverted) == ("load_failed", True)
     assert "did not return in the time it has" in report.detail
@@ -164,7 +153,7 @@ def test_a_worker_that_dies_while_an_on_load_runs_is_followed_by_one_that_waits_
     node: BareNode, vm: Vm
 ) -> None:
     """The code server goes on with the load: whoever took it for not done would leave old states in new code."""
-    watched = WatchedOrder(vm, key(), up(node, "slow"))
+    watched = WatchedOrder(vm, key(), up(node, to="slow"))
     until(lambda: stage(node) == "switching" and pending(node) == 1)
     kill(node, "hand")
     report = watched.report()

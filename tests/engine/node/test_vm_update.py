@@ -10,6 +10,7 @@ from engine.node.door import CallFunction, ChangeCode, StepDone, StepKey, StepNo
 from engine.node.vm import Vm
 from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.updates import down, up
 from tests.engine.node.watched_order import WatchedOrder, deafen, go_on, stage, until
 
 _steps = count(1)
@@ -26,29 +27,6 @@ def vm(node: BareNode) -> Iterator[Vm]:
     vm.perform(key(), CallFunction(module="erlang", function="node", arguments=()))
     yield vm
     vm.close()
-
-
-def up(node: BareNode, **more: object) -> ChangeCode:
-    given = {
-        "module": node.file("counter", "v2"),
-        "old": node.file("counter", "v1"),
-        "direction": "up",
-        "from_version": "1",
-        "extra": Atom("grown"),
-        "suspend_timeout_ms": 20_000,
-    }
-    return ChangeCode(**(given | more))  # type: ignore[arg-type]
-
-
-def down(node: BareNode) -> ChangeCode:
-    return ChangeCode(
-        module=node.file("counter", "v1"),
-        old=node.file("counter", "v2"),
-        direction="down",
-        from_version="1",
-        extra=Atom("grown"),
-        suspend_timeout_ms=20_000,
-    )
 
 
 def answers(node: BareNode) -> list[tuple[object, ...]]:

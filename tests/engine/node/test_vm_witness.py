@@ -7,7 +7,6 @@ import pytest
 
 from engine.node.door import (
     CallFunction,
-    ChangeCode,
     Ended,
     LoadModules,
     RestartApplication,
@@ -16,8 +15,8 @@ from engine.node.door import (
     StepReport,
 )
 from engine.node.vm import Vm
-from engine.term import Atom
 from tests.engine.node.bare_node import BareNode
+from tests.engine.node.updates import up
 from tests.engine.node.watched_order import WatchedOrder, deafen, go_on, stage, until
 
 CLIENTS = 5
@@ -63,18 +62,7 @@ def nth(number: int) -> str:
 def test_a_client_that_crashes_while_others_are_updated_is_told_with_its_name(node: BareNode, vm: Vm) -> None:
     """The connection manager has forgotten it by the time the step ends."""
     held = deafen(node)
-    update = WatchedOrder(
-        vm,
-        key(),
-        ChangeCode(
-            module=node.file("counter", "v2"),
-            old=node.file("counter", "v1"),
-            direction="up",
-            from_version="1",
-            extra=Atom("grown"),
-            suspend_timeout_ms=20_000,
-        ),
-    )
+    update = WatchedOrder(vm, key(), up(node))
     until(lambda: stage(node) == "suspending")
     node.eval(f"exit({nth(3)}, badmatch)")
     until(lambda: len(node.eval("ets:tab2list(emqx_channel)")) == CLIENTS - 1)
