@@ -4,7 +4,6 @@ It asks the staged tree, the live node, the catalog and RootDir, refuses what ca
 findings to the pure plan maker. `plan`, `upgrade` and a recovery that begins again all pass here.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,24 +11,25 @@ import msgspec
 
 from engine.changes import Changes
 from engine.errors import BadRelease, BadRequest, UnfitNode
-from engine.failures import advice_of
 from engine.incarnation import observation
-from engine.node.door import HeldFuns, ModuleUsers, ProcessSeen
-from engine.node.errors import CallTimedOut, RemoteException
+from engine.live_facts import live_facts
+from engine.node.door import HeldFuns
+from engine.node.errors import RemoteException
+from engine.patches import fingerprint, patch_files
 from engine.plan import ResolvedHop, differing_parts, plan_id, planned_steps, recorded_steps
 from engine.prospect import Prospect
-from engine.readback import counted_connections, listed
+from engine.readback import listed
 from engine.release.analysis import case_of, findings_of
-from engine.release.case import Case, HeldFun, LiveFacts
+from engine.release.case import Case
 from engine.release.catalog import catalog_folders, read_catalog
-from engine.release.comparison import Comparison, compare_trees
+from engine.release.comparison import compare_trees
 from engine.release.compatibility import Check, check_trees, check_versions, require
 from engine.release.findings import judge, require_safe
 from engine.release.folders import folders_of
-from engine.release.hop import Hop, Update
+from engine.release.hop import Hop
 from engine.release.marker import read_marker
 from engine.release.rehearsal import rehearse
-from engine.release.resolution import Resolution, resolve
+from engine.release.resolution import resolve
 from engine.release.tree import ReleaseTree, check_whole
 from engine.release.version import parse_version
 from engine.run import Run
@@ -44,12 +44,6 @@ class UpgradeOpen(BadRequest):
     name = "upgrade_unfinished"
 
 
-class PatchesPresent(BadRequest):
-    """data/patches holds beams that shadow the release."""
-
-    name = "patches_dir_not_empty"
-
-
 class LiveReleaseUnknown(UnfitNode):
     """No tree under RootDir is what the node runs."""
 
@@ -62,12 +56,6 @@ class ProcessesSuspended(UnfitNode):
     name = "processes_suspended"
 
 
-class SupervisorsSilent(UnfitNode):
-    """A supervisor did not answer, twice: it may have processes that an update of the hop would not find."""
-
-    name = "supervisors_silent"
-
-
 class ScriptRaised(BadRelease):
     """A hop file that is a script was trusted, evaluated, and raised."""
 
@@ -78,21 +66,6 @@ class PlanChanged(BadRequest):
     """Something is not as it was when the plan was made."""
 
     name = "plan_changed"
-
-
-def check_patches(run: Run) -> None:
-    """Refuse while hot patches shadow the release, unless forced.
-
-    Raises:
-        PatchesPresent
-    """
-    patches = _patch_files(run)
-    if patches and not run.options.force:
-        names = listed([patch.name for patch in patches])
-        raise PatchesPresent(
-            f"{run.house.data_dir / 'patches'} holds hot patches that shadow the release: {names}.",
-            next="Move those away that the target contains already; --force upgrades all the same.",
-        )
 
 
 def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
@@ -118,30 +91,12 @@ def surveyed(run: Run) -> tuple[PlanResolved, Prospect]:
     loaded = node.module_md5s()
     resolution = resolve(hop, live=live, target=target, loaded=loaded)
     comparison = compare_trees(live, target)
-    held = _held_funs(run, _replaced(resolution, loaded))
-    users = _users(run, comparison, resolution)
-    _check_supervisors_answer(run, hop, users)
+    facts, held = live_facts(run, hop, resolution=resolution, comparison=comparison, loaded=loaded)
     prospect = _looked_ahead(
         run,
         checks,
         held,
-        case_of(
-            hop,
-            live_tree=live,
-            target=target,
-            live=LiveFacts(
-                md5s=loaded,
-                processes={
-                    module: seen.supervised + len(seen.unsupervised) for module, seen in users.items()
-                },
-                out_of_reach=_out_of_reach(run, users),
-                patches=_patches(run),
-                held_funs=tuple(HeldFun(f.module, f.where, f.is_old, f.count) for f in held.found),
-                clients=_clients_at_stake(run, hop),
-            ),
-            comparison=comparison,
-            resolution=resolution,
-        ),
+        case_of(hop, live_tree=live, target=target, live=facts, comparison=comparison, resolution=resolution),
     )
     for waiver in prospect.judgement.unused:
         progress.note(f"--allow {waiver}: no finding is called this")
@@ -200,86 +155,6 @@ def _looked_ahead(run: Run, checks: tuple[Check, ...], held: HeldFuns, case: Cas
     )
 
 
-def _held_funs(run: Run, modules: list[str]) -> HeldFuns:
-    """Funs of the modules, as far as they can be found; a search that fails refuses nothing, and is told."""
-    try:
-        return run.node.held_funs(modules)
-    except (RemoteException, CallTimedOut) as failed:
-        run.house.progress.note(f"held funs were not searched for to the end: {failed.happened}")
-        return HeldFuns(time_ran_out=True)
-
-
-def _replaced(resolution: Resolution, loaded: Mapping[str, str]) -> list[str]:
-    """The modules whose live code the hop replaces or removes, and purges then."""
-    replaced = {name for name, new in resolution.becomes_live().items() if loaded.get(name) != new.md5}
-    removed = {module for app in resolution.applications.values() for module in app.removed}
-    return sorted((replaced | removed) & loaded.keys())
-
-
-def _users(run: Run, comparison: Comparison, resolution: Resolution) -> dict[str, ModuleUsers]:
-    """The live processes of each module that may have some: not only the hop's, for a process may hold values of
-    a module that it merely calls."""
-    return run.node.module_users(sorted({*resolution.becomes_live(), *comparison.process_modules}))
-
-
-def _check_supervisors_answer(run: Run, hop: Hop, users: Mapping[str, ModuleUsers]) -> None:
-    """Refuse what the agent would refuse once the upgrade runs, in its words; one that answers late does answer."""
-    updated = sorted({i.module for i in hop.instructions if isinstance(i, Update)})
-    if not _silent(users, updated):
-        return
-    again = _silent(run.node.module_users(updated), updated)
-    silent = [each for each in _silent(users, updated) if each in again]
-    if silent:
-        shown = "; ".join(f"{each.pid} {each.name}" for each in silent[:10])
-        raise SupervisorsSilent(
-            f"{len(silent)} supervisors did not answer: {shown}.",
-            next=advice_of(SupervisorsSilent.name),
-        )
-
-
-def _silent(users: Mapping[str, ModuleUsers], modules: list[str]) -> tuple[ProcessSeen, ...]:
-    return tuple(dict.fromkeys(each for module in modules for each in users[module].silent))
-
-
-def _out_of_reach(run: Run, users: Mapping[str, ModuleUsers]) -> dict[str, tuple[str, ...]]:
-    """Who has no supervisor, looked for twice: one that has ended by then was about to."""
-    modules = [module for module, seen in users.items() if seen.unsupervised]
-    if not modules:
-        return {}
-    return {
-        module: tuple(
-            f"{each.pid} ({each.name})" for each in again.unsupervised if each in users[module].unsupervised
-        )
-        for module, again in run.node.module_users(modules).items()
-    }
-
-
-def _clients_at_stake(run: Run, hop: Hop) -> Mapping[str, int]:
-    """Clients by application, where a restart may end more of them than the operator accepts."""
-    if not hop.restarted():
-        return {}
-    connections = counted_connections(run.node)
-    if connections is not None and connections <= run.options.max_lost:
-        return {}
-    return run.node.client_applications()
-
-
-def _patches(run: Run) -> frozenset[str]:
-    return frozenset(path.stem for path in _patch_files(run))
-
-
-def _patch_files(run: Run) -> list[Path]:
-    return sorted((run.house.data_dir / "patches").glob("*.beam"))
-
-
-def _fingerprint(patch: Path) -> str:
-    """The digest of a patch; why it cannot be read when it cannot: the node will not load it either."""
-    try:
-        return hashlib.sha256(patch.read_bytes()).hexdigest()
-    except OSError as fault:
-        return str(fault.strerror)
-
-
 def live_tree(run: Run) -> ReleaseTree:
     """The tree whose code the node runs: base, or a deployed one after a hop without a restart.
 
@@ -322,7 +197,7 @@ def _recorded(
             "steps": msgspec.to_builtins(steps),
             "marker": marker,
             "live": dict(loaded),
-            "patches": {path.name: _fingerprint(path) for path in _patch_files(run)},
+            "patches": {path.name: fingerprint(path) for path in patch_files(run)},
         }
     )
     _check_plan(run.options.plan_id, now=identity)

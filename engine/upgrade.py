@@ -23,6 +23,7 @@ from engine.history import last_upgrade
 from engine.incarnation import observation
 from engine.interrupts import Heed, heed
 from engine.options import Options
+from engine.patches import check_patches
 from engine.prospect import Prospect
 from engine.readback import counted_connections
 from engine.release.package import Package
@@ -41,7 +42,7 @@ from engine.settle import walk_to_an_end
 from engine.staging import asked_to_stop, discard_staging, tidy
 from engine.state import UpgradeState, next_state
 from engine.steps import PREPARATION
-from engine.survey import UpgradeOpen, check_patches, surveyed
+from engine.survey import UpgradeOpen, surveyed
 from engine.survival import check_survival, recorded_ends, require_survival
 from journal.door import Entries
 from journal.errors import JournalError

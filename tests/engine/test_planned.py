@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cli.exit_codes import exit_code
+from engine.patches import PatchesPresent
 from engine.plan import PARTS
-from engine.survey import PatchesPresent, PlanChanged
+from engine.survey import PlanChanged
 from fixtures.build import Built
 from fixtures.node import RunningNode
 from fixtures.package import write_sidecar

@@ -225,7 +225,7 @@ GUARDS = (
     ),
     Guard(
         keeps="a supervisor that does not answer is told by the plan",
-        file="engine/survey.py",
+        file="engine/live_facts.py",
         was="    _check_supervisors_answer(run, hop, users)\n",
         becomes="",
         tests=(_REFUSALS,),
@@ -408,7 +408,7 @@ GUARDS = (
             ("live", "dict(loaded)", "a module was loaded by hand", "test_a_module_was_loaded_by_hand"),
             (
                 "patches",
-                "{path.name: _fingerprint(path) for path in _patch_files(run)}",
+                "{path.name: fingerprint(path) for path in patch_files(run)}",
                 "a patch came",
                 "test_a_patch_was_put_into_data_patches",
             ),
@@ -416,14 +416,14 @@ GUARDS = (
     ),
     Guard(
         keeps="funs that a purge does not see are looked for",
-        file="engine/survey.py",
+        file="engine/live_facts.py",
         was="held_funs=tuple(HeldFun(f.module, f.where, f.is_old, f.count) for f in held.found),",
         becomes="",
         tests=("tests/engine/test_held_funs.py",),
     ),
     Guard(
         keeps="a search for funs that fails refuses nothing",
-        file="engine/survey.py",
+        file="engine/live_facts.py",
         was="    except (RemoteException, CallTimedOut) as failed:\n",
         becomes="    except ZeroDivisionError as failed:\n",
         tests=("tests/engine/test_held_funs.py",),
@@ -769,7 +769,7 @@ GUARDS = (
     ),
     Guard(
         keeps="hot patches that shadow the release refuse an upgrade",
-        file="engine/survey.py",
+        file="engine/patches.py",
         was="    if patches and not run.options.force:\n",
         becomes="    if False:\n",
         tests=(f"{_REFUSALS}::{_A_REFUSAL}[patches present]",),
