@@ -40,7 +40,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     vm_ended: bool = False
 
 
-class StatusLine(msgspec.Struct, frozen=True, kw_only=True):
+class StatusLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What `status` prints first; `kind` is the same for programs.
 
     Attributes:
