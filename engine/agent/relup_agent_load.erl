@@ -52,8 +52,8 @@ live(Module) ->
 
 %% ---------------------------------------------------------------- loading
 
-%% Options: max_stall_us, blocker_timeout_ms, kill_blockers, on_load_timeout_ms (of all together); Tell is fun(Done, Total), of all files: those that
-%% are live already are done.
+%% Options: max_stall_us, blocker_timeout_ms, kill_blockers, on_load_timeout_ms (of all together); Tell is
+%% fun(Done, Total), of all files: those that are live already are done.
 %% {done, #{modules, skipped, batches, worst_stall_us, switched}} or {not_done, Name, Text, Switched}
 load(Files, Options, Tell) ->
     {Live, Wanted} = lists:partition(fun({M, _, Md5}) -> live(M) =:= Md5 end, Files),

@@ -208,8 +208,8 @@ failed(Text, Ended) ->
         ended => Ended
     }}.
 
-%% Whoever was killed for the step is told, however it ended, and each connection that ended meanwhile or since the
-%% step before: once, and by whom the step's own work had to do with it.
+%% Whoever was killed for the step is told, however it ended, and so is each connection that ended meanwhile or since
+%% the step before. Who is among both is told once, in the words of the step's own work.
 finish({Verdict, Report}) ->
     Own = relup_agent_slot:killed() ++ maps:get(ended, Report, []),
     Witnessed = relup_agent_witness:ended(),

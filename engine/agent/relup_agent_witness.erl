@@ -11,29 +11,22 @@
 %% Returns when every connection that there is now is watched.
 watch() ->
     whereis(relup_agent_witness) =:= undefined andalso start(),
-    ask(watch).
+    ask(watch, none).
 
 %% [{PidText, Name, Reason, ClientId}] of those that ended and are not told yet.
 ended() ->
-    case ask(ended) of
-        none -> [];
-        Ended -> Ended
-    end.
+    ask(ended, []).
 
 %% These stand in a report now.
 told(Ended) ->
-    _ = ask({told, [PidText || {PidText, _, _, _} <- Ended]}),
-    ok.
+    ask({told, [PidText || {PidText, _, _, _} <- Ended]}, none).
 
 %% The client ids of those that live or are not told yet, by pid.
 clients(Pids) ->
-    case ask({clients, Pids}) of
-        none -> #{};
-        Clients -> Clients
-    end.
+    ask({clients, Pids}, #{}).
 
 stop() ->
-    ask(stop).
+    ask(stop, none).
 
 start() ->
     Starter = self(),
@@ -43,8 +36,8 @@ start() ->
         {'DOWN', Ref, process, Pid, _} -> none
     end.
 
-%% `none` without a witness.
-ask(Request) ->
+%% Without says what is so without a witness.
+ask(Request, Without) ->
     Ref = monitor(process, relup_agent_witness),
     catch relup_agent_witness ! {Request, self(), Ref},
     receive
@@ -52,7 +45,7 @@ ask(Request) ->
             demonitor(Ref, [flush]),
             Answer;
         {'DOWN', Ref, process, _, _} ->
-            none
+            Without
     end.
 
 %% ---------------------------------------------------------------- the witness

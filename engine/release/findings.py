@@ -103,8 +103,8 @@ def require_safe(judgement: Judgement) -> None:
         return
     first = judgement.refusing[0]
     shown = "; ".join(f"{finding.key}: {finding.happened}" for finding in judgement.refusing[:10])
-    more = len(judgement.refusing) - 10
     count = len(judgement.refusing)
+    more = count - 10
     refuse = "1 finding that refuses" if count == 1 else f"{count} findings that refuse"
     raise UnsafeHop(
         f"the plan has {refuse} the hop: {shown}" + (f"; and {more} more" if more > 0 else ""),
